@@ -1,0 +1,94 @@
+# Everything that is done with this checkout, by name. `make` alone explains.
+#
+# All of it lives in .venv, made with the first Python >= 3.11 found (or PYTHON=...). Each stamp is
+# one `pip install`, repeated when pyproject.toml changes: the demo and the bench install what a
+# user installs and nothing else, the tests and the docs their own tools on top.
+
+PYTHON ?=
+ARGS   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+# One pip at a time in one environment.
+.NOTPARALLEL:
+.PHONY: help demo test check bench docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  ARGS="..." is handed to the script of demo, bench and to pytest; PYTHON=... picks the Python.'
+
+demo: $(VENV)/.runtime ## compress and checksum the standard library as jobs, and print a table
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+# A failing lint does not hide what the tests say, nor the other way round.
+test: $(VENV)/.dev ## lint, types, and every test
+	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
+	$(BIN)/python -m pytest $(ARGS) || exit $$?; \
+	[ $$lint -eq 0 ] || { echo 'the tests passed, lint did not: see above, or make check' >&2; exit 1; }
+
+check: lint ## lint, types, and the tests of the architecture: seconds
+	@$(BIN)/python -m pytest tests/architecture
+
+bench: $(VENV)/.runtime ## every number of docs/benchmarks.md, beside its bar
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+docs: $(VENV)/.docs ## the documentation, into site/; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'docs: site/index.html'
+
+clean: ## remove what make made
+	@rm -rf $(VENV) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: lint
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --strict --no-error-summary
+
+# --- the environment -----------------------------------------------------------------------------
+
+# A Python counts when it is new enough and can make a virtual environment: Debian splits that
+# ability off into python3-venv.
+define FIND_PYTHON
+import sys
+sys.exit(sys.version_info < (3, 11))
+endef
+export FIND_PYTHON
+
+$(VENV)/bin/python:
+	@found=; \
+	for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	    $$python -c "$$FIND_PYTHON" 2>/dev/null || continue; \
+	    found="$$found $$python"; \
+	    $$python -c 'import ensurepip, venv' 2>/dev/null || continue; \
+	    rm -rf $(VENV); \
+	    echo "setting up $(VENV) with $$($$python --version)"; \
+	    exec $$python -m venv $(VENV); \
+	done; \
+	if [ -n "$$found" ]; then \
+	    echo "xqute: found$$found, but without the venv module: install it (Debian, Ubuntu: apt-get install python3-venv)." >&2; \
+	else \
+	    echo "xqute needs Python 3.11 or newer, and found none$(if $(PYTHON), at PYTHON=$(PYTHON)): install it, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; \
+	fi; \
+	exit 1
+
+# --group is understood by pip 25.1 and newer; the pip inside Python 3.11 is older.
+$(VENV)/.pip: $(VENV)/bin/python
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime $(VENV)/.pip pyproject.toml
+	@$(PIP) install --group tests --group lint
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime $(VENV)/.pip pyproject.toml
+	@$(PIP) install --group docs
+	@touch $@

@@ -1,0 +1,36 @@
+"""In CI, a live test that was skipped has failed: nothing may be missing there unseen."""
+
+import os
+import re
+
+import pytest
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def fail_instead_of_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"{report.nodeid}: a live test may not be skipped when CI is set\n{reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    expected_to_fail = hasattr(report, "wasxfail")
+    if in_ci() and report.skipped and not expected_to_fail and item.get_closest_marker("live"):
+        fail_instead_of_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """A whole module may skip itself, before its tests and their marks are known."""
+    report = yield
+    if in_ci() and report.skipped and isinstance(collector, pytest.Module):
+        text = collector.path.read_text("utf-8")
+        if re.search(r"\bmark\.live\b", text):
+            fail_instead_of_skip(report)
+    return report

@@ -1,0 +1,115 @@
+"""xqute: an asyncio job manager with pluggable schedulers.
+
+Importing the package imports nothing else; each public name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        BackendAnswerError,
+        BackendUnavailable,
+        Halted,
+        JobFailed,
+        JobKilled,
+        JobNotFound,
+        MetadirError,
+        NoEventLoop,
+        OptionError,
+        Reject,
+        ResultTooLarge,
+        SchedulerError,
+        SchemaMismatch,
+        StoreError,
+        StoreUnavailable,
+        SubmitError,
+        XquteError,
+    )
+    from .job import Job
+    from .plugin import simplug
+    from .producer import Xqute
+    from .report import Report
+    from .scheduler import Scheduler
+    from .states import Answer, JobErrorStrategy, JobStatus, Presence, Reason, Status
+    from .store import Store
+
+_HOMES = {
+    "errors": (
+        "BackendAnswerError",
+        "BackendUnavailable",
+        "Halted",
+        "JobFailed",
+        "JobKilled",
+        "JobNotFound",
+        "MetadirError",
+        "NoEventLoop",
+        "OptionError",
+        "Reject",
+        "ResultTooLarge",
+        "SchedulerError",
+        "SchemaMismatch",
+        "StoreError",
+        "StoreUnavailable",
+        "SubmitError",
+        "XquteError",
+    ),
+    "job": ("Job",),
+    "plugin": ("simplug",),
+    "producer": ("Xqute",),
+    "report": ("Report",),
+    "scheduler": ("Scheduler",),
+    "states": ("Answer", "JobErrorStrategy", "JobStatus", "Presence", "Reason", "Status"),
+    "store": ("Store",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "BackendAnswerError",
+    "BackendUnavailable",
+    "Halted",
+    "Job",
+    "JobErrorStrategy",
+    "JobFailed",
+    "JobKilled",
+    "JobNotFound",
+    "JobStatus",
+    "MetadirError",
+    "NoEventLoop",
+    "OptionError",
+    "Presence",
+    "Reason",
+    "Reject",
+    "Report",
+    "ResultTooLarge",
+    "Scheduler",
+    "SchedulerError",
+    "SchemaMismatch",
+    "Status",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "SubmitError",
+    "Xqute",
+    "XquteError",
+    "simplug",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first used (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        msg = f"module 'xqute' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

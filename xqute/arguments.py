@@ -1,0 +1,65 @@
+"""The arguments of `Xqute`, checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import NoEventLoop, OptionError
+from .options import unknown
+from .rules.verdict import FailureBudget
+from .scheduler import Scheduler
+from .states import JobStatus
+
+
+def need_loop() -> None:
+    """Raise `NoEventLoop` where no event loop runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        msg = (
+            "Xqute needs a running event loop: make it inside `async def main()`, "
+            "and call `asyncio.run(main())`"
+        )
+        raise NoEventLoop(msg) from None
+
+
+def forks(given: Any, scheduler: Scheduler) -> int:
+    """How many jobs at a time."""
+    count = scheduler.default_forks if given is None else given
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise OptionError(f"scheduler_forks={given!r} must be a whole number of at least 1")
+    return count
+
+
+def failure_budget(given: Any) -> FailureBudget:
+    """How many failures a run bears: a number, or a share such as "5%"."""
+    if given is None:
+        return FailureBudget()
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return FailureBudget(most=given)
+    number = str(given).removesuffix("%")
+    whole, _, part = number.partition(".")
+    if str(given).endswith("%") and whole.isdecimal() and (part or "0").isdecimal():
+        share = float(number) / 100
+        if 0 < share <= 1:
+            return FailureBudget(share=share)
+    msg = f'max_failures={given!r} must be a whole number above 0 or a share such as "5%"'
+    raise OptionError(msg)
+
+
+def statuses(given: JobStatus | str | Iterable[JobStatus | str] | None) -> list[int]:
+    """Statuses by name or member."""
+    if given is None:
+        return []
+    several = [given] if isinstance(given, (JobStatus, str)) else list(given)
+    return [int(_status(item)) for item in several]
+
+
+def _status(item: JobStatus | str) -> JobStatus:
+    if isinstance(item, JobStatus):
+        return item
+    if item.upper() in JobStatus.__members__:
+        return JobStatus[item.upper()]
+    raise OptionError(unknown("status", item, (status.name.lower() for status in JobStatus)))

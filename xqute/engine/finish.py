@@ -1,0 +1,49 @@
+"""Awaiting something to its end, whoever cancels meanwhile.
+
+`asyncio.run` ends by cancelling every task of the loop at once, those of an engine that has jobs to wind
+down among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Await to the end even if cancelled meanwhile, then pass the cancellation on."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        if not task.cancelled():
+            task.exception()  # seen: the cancellation is the news now
+        raise asyncio.CancelledError
+    return task.result()
+
+
+async def survive(work: Callable[[], Coroutine[Any, Any, None]], ending: Callable[[], bool]) -> None:
+    """Begin the work again when it is cancelled while nothing is ending."""
+    while True:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            if ending():
+                raise
+            uncancel()
+        else:
+            return
+
+
+def uncancel() -> None:
+    """The current task takes note of its cancellation, and goes on."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

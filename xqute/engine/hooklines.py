@@ -1,0 +1,100 @@
+"""Hooks of one job run one at a time and in order; those of different jobs side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from ..job import Job
+from ..settings import HOOK_LINES
+from .finish import survive
+
+#: One hook waiting for its turn.
+Turn = Callable[[], Awaitable[Any]]
+
+
+class HookLines:
+    """A line of hooks per job.
+
+    Without a group (no engine runs) the lines only grow; they are worked off when one starts, or by
+    `drain`.
+    """
+
+    def __init__(self, on_empty: Callable[[Job], None]) -> None:
+        """Call `on_empty` when the last hook in a job's line returned."""
+        self._on_empty = on_empty
+        self._lines: dict[int, deque[Turn]] = {}
+        self._waiting: deque[Job] = deque()
+        self._group: asyncio.TaskGroup | None = None
+        self._running = 0
+
+    def put(self, job: Job, turn: Turn) -> None:
+        """Stand in the job's line."""
+        line = self._lines.get(job.id)
+        if line is not None:
+            line.append(turn)
+            return
+        self._lines[job.id] = deque([turn])
+        self._waiting.append(job)
+        self._start()
+
+    async def ask(self, job: Job, turn: Turn) -> Any:
+        """Stand in the job's line, and return what the hook returned."""
+        if self._group is None:
+            return await turn()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def answered() -> None:
+            result = await turn()
+            if not answer.done():
+                answer.set_result(result)
+
+        self.put(job, answered)
+        return await answer
+
+    def busy(self, job: Job) -> bool:
+        """Whether a hook of the job runs or waits."""
+        return job.id in self._lines
+
+    @property
+    def empty(self) -> bool:
+        """Whether no hook runs or waits."""
+        return not self._lines
+
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """Work the lines off in this group from now on."""
+        self._group = group
+        self._start()
+
+    def close(self) -> None:
+        """Start no more hooks."""
+        self._group = None
+
+    async def drain(self) -> None:
+        """Work off what waits, in the caller's task; for when no engine runs."""
+        while self._waiting and self._group is None:
+            await self._work(self._waiting.popleft())
+
+    def _start(self) -> None:
+        while self._group is not None and self._waiting and self._running < HOOK_LINES:
+            self._running += 1
+            job = self._waiting.popleft()
+            self._group.create_task(self._work_in_group(job), name=f"xqute hooks {job.id}")
+
+    async def _work_in_group(self, job: Job) -> None:
+        """Work off a line; who cancels all tasks of the loop ends one hook, not the line."""
+        try:
+            await survive(partial(self._work, job), lambda: self._group is None)
+        finally:
+            self._running -= 1
+            self._start()
+
+    async def _work(self, job: Job) -> None:
+        line = self._lines[job.id]
+        while line:
+            await line.popleft()()
+        del self._lines[job.id]
+        self._on_empty(job)

@@ -1,0 +1,248 @@
+"""The door: the only place where a job's status changes, and where plugins hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from functools import partial
+
+from .. import metadir
+from ..errors import Halted, Reject
+from ..job import Job
+from ..rules.evidence import Judgement
+from ..rules.verdict import Next, Verdict, after_failure
+from ..settings import TAIL_BYTES
+from ..states import TRANSITIONS, JobEvent, JobStatus, Reason, Transition
+from ..wrapper import PRESCRIPT_FAILED
+from .hooklines import HookLines
+from .recorder import Recorder
+from .room import Live, Room, StopReason
+
+log = logging.getLogger("xqute.engine")
+
+
+class Lifecycle:
+    """Applies events to jobs by the one table; an event the table does not list is late news."""
+
+    def __init__(self, room: Room) -> None:
+        """Share the room."""
+        self._room = room
+        self.lines = HookLines(self._line_empty)
+        self.recorder = Recorder(room)
+        self._waiters: dict[int, list[asyncio.Future[None]]] = {}
+
+    # Into the store
+
+    def draft(self, job: Job) -> None:
+        """Make a new job what it will be once the store accepted it."""
+        job.status = TRANSITIONS[JobStatus.INIT, JobEvent.ACCEPTED].to
+        job.note(job.created)
+
+    def admit(self, jobs: Sequence[Job], pattern: Job) -> None:
+        """The store accepted these new jobs, which were drafted like `pattern`."""
+        for job in jobs:
+            job.status = pattern.status
+            job.share_history(pattern)
+        self._room.counts[pattern.status] += len(jobs)
+        for hook in ("on_job_init", "on_job_queued"):
+            if self._room.plugins.has(hook):
+                for job in jobs:
+                    self._put(hook, job)
+        self._room.claim_wanted.set()
+
+    # Along the table
+
+    def apply(self, job: Job, event: JobEvent, reason: Reason) -> bool:
+        """Move the job; False: the event is late news for its status."""
+        before = job.status
+        transition = TRANSITIONS.get((before, event))
+        if transition is None:
+            log.debug("late news: %s is %s, %s changes nothing", job, before.name, event)
+            return False
+        now = self._room.clock()
+        job.status = transition.to
+        job.reason = reason
+        _stamp(job, event, now, ended=transition.to.final or before.live > transition.to.live)
+        job.note(now)
+        self._room.counts[before] -= 1
+        self._room.counts[transition.to] += 1
+        if not transition.to.live:
+            self._room.leave(job)
+        self.recorder.add(job, partial(self._tell, job, event, transition))
+        return True
+
+    def explain(self, job: Job, reason: Reason) -> None:
+        """The job stays where it is, for another reason than before."""
+        if job.reason != reason:
+            job.reason = reason
+            job.note(self._room.clock())
+            self.recorder.add(job)
+
+    def conclude(self, job: Job, judgement: Judgement) -> None:
+        """Apply what the evidence proved; a failed start first gets its verdict."""
+        if judgement.rc is not None:
+            job.rc = judgement.rc
+        if judgement.event is JobEvent.FAILED:
+            self._fail(job, self._explained(job, judgement.reason))
+        elif judgement.event is JobEvent.SUCCEEDED and self._room.plugins.has("on_job_finishing"):
+            self._ask_plugins(job, judgement)
+        else:
+            self.apply(job, judgement.event, judgement.reason)
+
+    def refuse(self, job: Job, reason: Reason) -> None:
+        """The job can't be handed to any scheduler."""
+        halt = after_failure(job.call.options, job.attempt, reason, 0.0).next is Next.HALT
+        self.apply(job, JobEvent.REFUSED, reason)
+        self._count_failure(job, halt=halt)
+
+    # Failed starts
+
+    def _fail(self, job: Job, reason: Reason) -> None:
+        verdict = after_failure(job.call.options, job.attempt, reason, random.random())  # noqa: S311  jitter
+        if verdict.next is Next.AGAIN:
+            self.apply(job, JobEvent.RETURNED, reason)
+        elif verdict.next is Next.RETRY and self._room.stop is None:
+            self._retry_later(job, reason, verdict)
+        else:
+            job.will_retry = False
+            self.apply(job, JobEvent.FAILED, reason)
+            self._count_failure(job, halt=verdict.next is Next.HALT)
+
+    def _retry_later(self, job: Job, reason: Reason, verdict: Verdict) -> None:
+        job.will_retry = True
+        job.after = self._room.clock() + verdict.delay
+        self._room.alarm.set(job.after)
+        detail = {
+            "attempt": job.attempt + 1,
+            "attempts": job.call.options.retries + 1,
+            "delay": round(verdict.delay, 1),
+            "after": str(reason),
+        }
+        self.apply(job, JobEvent.ATTEMPT_FAILED, Reason("RETRY_DELAY", detail))
+
+    def _count_failure(self, job: Job, *, halt: bool) -> None:
+        room = self._room
+        failed = room.counts[JobStatus.FAILED]
+        if halt:
+            room.request_stop(StopReason("halt", f"halted because {job} failed: {job.reason}"))
+        elif room.budget.spent(failed, room.jobs):
+            told = f"stopped because {failed} of {room.jobs} jobs failed, the last was {job}: {job.reason}"
+            room.request_stop(StopReason("max_failures", told))
+
+    def _explained(self, job: Job, reason: Reason) -> Reason:
+        """Name the prescript or the command when they are to blame."""
+        if reason.code != "EXIT":
+            return reason
+        if self._room.scheduler.prescript:
+            told = _prescript_failure(job)
+            if told:
+                return Reason("EXIT", {**reason.detail, "message": told})
+        if reason.detail.get("rc") == 127 and job.call.argv[0] != "bash":  # noqa: PLR2004  POSIX: not found
+            return Reason(
+                "EXIT", {**reason.detail, "message": f"command not found: {job.call.argv[0][:200]}"}
+            )
+        return reason
+
+    # Ends that plugins have a say in
+
+    def _ask_plugins(self, job: Job, judgement: Judgement) -> None:
+        live = self._room.live.get(job.id)
+        if live is not None and not live.deciding:
+            live.deciding = True
+            # after the hooks of what happened before, which wait until that is durable
+            self.recorder.add(job, partial(self.lines.put, job, partial(self._decide, live, judgement)))
+
+    async def _decide(self, live: Live, judgement: Judgement) -> None:
+        job = live.job
+        try:
+            answers = await self._room.plugins.fire("on_job_finishing", self._room.scheduler, job)
+            rejected = "a plugin returned False in on_job_finishing" if False in answers else ""
+        except Reject as exc:
+            rejected = str(exc) or "a plugin rejected it"
+        except asyncio.CancelledError:
+            live.deciding = False  # its end will be looked at again
+            raise
+        if not rejected:
+            self.apply(job, judgement.event, judgement.reason)
+        elif job.status is JobStatus.KILLING:
+            self.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": "request", "message": rejected}))
+        else:
+            self._fail(job, Reason("REJECTED", {"message": rejected}))
+
+    async def may_kill(self, job: Job) -> bool:
+        """Whether no plugin forbids this kill."""
+        if not self._room.plugins.has("on_job_killing"):
+            return True
+        fire = partial(self._room.plugins.fire, "on_job_killing", self._room.scheduler, job)
+        return False not in await self.lines.ask(job, fire)
+
+    # After the change is durable
+
+    def _tell(self, job: Job, event: JobEvent, transition: Transition) -> None:
+        """Tell those who wait, then the plugins."""
+        if transition.to.final:
+            metadir.remove_lock(job.directory)
+            for waiter in self._waiters.pop(job.id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+        elif transition.to is JobStatus.QUEUED:
+            self._room.claim_wanted.set()  # only now the store lets go of its claim
+        if self._room.plugins.has(transition.hook):
+            said = (str(event),) if transition.hook == "on_job_event" else ()
+            self._put(transition.hook, job, *said)
+
+    def _put(self, hook: str, job: Job, *said: str) -> None:
+        self.lines.put(job, partial(self._room.plugins.fire, hook, self._room.scheduler, job, *said))
+
+    def _line_empty(self, job: Job) -> None:
+        self._room.wake.set()
+        live = self._room.live.get(job.id)
+        if live is not None and not live.handed:
+            self._room.claim_wanted.set()
+
+    # Those who wait
+
+    async def ended(self, job: Job) -> None:
+        """Return when the job's end is durable; raises `Halted` when the run stops before."""
+        if job.status.final and self.recorder.settled(job):
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(job.id, [])
+        waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in waiters:
+                waiters.remove(waiter)
+
+    def give_up(self, error: BaseException | None) -> None:
+        """The engine ends: tell those who still wait why their jobs did not."""
+        waiters, self._waiters = self._waiters, {}
+        told = self._room.stop or "the engine ended"
+        for id_, waiting in waiters.items():
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_exception(error or Halted(f"job {id_} did not end: {told}", self._room.stop))
+
+
+def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
+    """Set the times that belong to the event."""
+    if event is JobEvent.SUBMITTED:
+        job.submitted, job.started, job.ended, job.rc = now, None, None, None
+    elif event is JobEvent.STARTED:
+        job.started = now
+    elif event is JobEvent.RETRY_ASKED:
+        job.attempt, job.after, job.ended = 1, 0.0, None
+    elif ended:
+        job.ended = now
+
+
+def _prescript_failure(job: Job) -> str:
+    """What the wrapper wrote when the prescript failed, and the line before it; else nothing."""
+    lines = metadir.read_tail(job.stderr_file, TAIL_BYTES, TAIL_BYTES)
+    for place, line in enumerate(lines):
+        if line.startswith(PRESCRIPT_FAILED):
+            return " / ".join(["the prescript failed", *lines[max(0, place - 1) : place]])
+    return ""

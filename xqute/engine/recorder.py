@@ -1,0 +1,119 @@
+"""Keeps what has become of jobs in the store, in batches, before anybody is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ..errors import StoreUnavailable
+from ..job import Job
+from ..rules.verdict import backoff
+from ..settings import TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
+from ..store import Record
+from .room import Room
+
+log = logging.getLogger("xqute.engine")
+
+
+#: What is to happen once a change is durable.
+Then = Callable[[], None]
+
+
+class Recorder:
+    """Changes come in by `add`; what follows from one is done after the store has it.
+
+    Everything that changed meanwhile goes into one transaction. A store that can't be written now is
+    tried again with back-off: the jobs run on, and no end is lost.
+    """
+
+    def __init__(self, room: Room) -> None:
+        """Nothing is written before `run` or `flush`."""
+        self._room = room
+        self._dirty: dict[int, Job] = {}
+        self._thens: list[tuple[Job, Then]] = []
+        self._wanted = asyncio.Event()
+        self._lock = asyncio.Lock()
+
+    def add(self, job: Job, then: Then | None = None) -> None:
+        """Keep the job as it is now, and call `then` afterwards."""
+        self._dirty[job.id] = job
+        if then is not None:
+            self._thens.append((job, then))
+        self._wanted.set()
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything is in the store, and told."""
+        return not self._dirty and not self._lock.locked()
+
+    def settled(self, job: Job) -> bool:
+        """Whether the job's newest change is in the store, and told."""
+        return job.id not in self._dirty and not self._lock.locked()
+
+    async def run(self) -> None:
+        """Write whenever something changed, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Return when all that changed before is durable and told."""
+        async with self._lock:
+            while self._dirty:
+                self._wanted.clear()
+                jobs, self._dirty = self._dirty, {}
+                thens, self._thens = self._thens, []
+                try:
+                    fenced = await self._write(jobs)
+                except BaseException:
+                    # cancelled, or a store that broke: nothing was kept, and nothing is forgotten
+                    self._dirty = {**jobs, **self._dirty}
+                    self._thens = [*thens, *self._thens]
+                    raise
+                for job, then in thens:
+                    if job.id not in fenced:
+                        then()
+        self._room.wake.set()
+
+    async def _write(self, jobs: dict[int, Job]) -> set[int]:
+        records = [self._record(job) for job in jobs.values()]
+        tries = 0
+        while True:
+            try:
+                fenced = await self._room.store.record(records)
+            except StoreUnavailable as exc:
+                tries += 1
+                if tries == 1:
+                    log.warning("%s; jobs run on, their ends are kept until it can be written", exc)
+                await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, TROUBLE_MAX_SECONDS))
+                continue
+            if tries:
+                log.warning("the store can be written again; nothing was lost")
+            return await self._look_at_fenced(jobs, fenced) if fenced else set()
+
+    async def _look_at_fenced(self, jobs: dict[int, Job], fenced: set[int]) -> set[int]:
+        """Another start of these jobs is in the store: ours, claimed meanwhile, or somebody else's."""
+        lost = set(fenced)
+        for row in await self._room.store.get(sorted(fenced)):
+            job = jobs[row.id]
+            if row.owner == self._room.owner:
+                job.start = row.start
+                self._dirty[job.id] = job
+                lost.discard(row.id)
+            else:
+                log.warning("%s was taken over by another manager; this one lets go of it", job)
+                self._room.leave(job)
+        return lost
+
+    def _record(self, job: Job) -> Record:
+        return Record(
+            job.id,
+            job.start,
+            int(job.status),
+            job.attempt,
+            job.uid,
+            job.document(),
+            job.after,
+            held=job.id in self._room.live,
+        )

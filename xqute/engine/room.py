@@ -1,0 +1,162 @@
+"""What the parts of an engine share, and nothing that decides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..job import Job
+from ..plugin import Plugins
+from ..rules.evidence import NOT_ASKED
+from ..rules.verdict import FailureBudget
+from ..scheduler import Scheduler
+from ..states import Answer, FileNews, JobStatus, Reason
+from ..store import Row, Store
+from .alarm import Alarm
+
+
+class Live:
+    """A job that was claimed: what is known of its newest start beyond the job itself.
+
+    Attributes:
+        job: The job.
+        cleared: Its directory is there, without files of earlier starts.
+        handed: The scheduler has it.
+        told: Its scheduler said that it ended, before the engine knew its id.
+        deciding: It ended well, and plugins are asked whether that counts.
+        stopped_by: Who asked to stop it; empty when nobody did.
+        timed_out: The reason, when the engine asked it to stop because it ran too long.
+        timer: The clock of its timeout.
+        files: The newest news of its files.
+        answer: The newest answer of its scheduler that said something.
+        changed: When its files last changed; asked: when its scheduler was last asked;
+        since: when its files first ended, or its scheduler first said gone; loop time.
+    """
+
+    __slots__ = (
+        "answer",
+        "asked",
+        "changed",
+        "cleared",
+        "deciding",
+        "files",
+        "handed",
+        "job",
+        "since",
+        "stopped_by",
+        "timed_out",
+        "timer",
+        "told",
+    )
+
+    def __init__(self, job: Job, now: float) -> None:
+        """Just claimed."""
+        self.job = job
+        self.cleared = False
+        self.handed = False
+        self.told = False
+        self.deciding = False
+        self.stopped_by = ""
+        self.timed_out: Reason | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.files: FileNews | None = None
+        self.answer: Answer = NOT_ASKED
+        self.changed = now
+        self.asked = now
+        self.since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a run was stopped before its jobs had ended.
+
+    Attributes:
+        code: `halt`, `max_failures`, `cancelled`, `error`, the name of a signal, or what a user said.
+        detail: A sentence with the facts.
+        signal: The number of the signal that asked for it; 0 for none.
+    """
+
+    code: str
+    detail: str = ""
+    signal: int = 0
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.detail or self.code
+
+
+@dataclass(slots=True)
+class Room:
+    """One engine's surroundings.
+
+    Attributes:
+        scheduler, store, plugins: What it works with.
+        consumer: The `Xqute`, as `on_shutdown` gets it.
+        run: The run's id. owner: This engine, as claims name it.
+        find: The job of a row: the object a user holds, or a new one.
+        budget: How many failures the run bears.
+        clock: UTC seconds.
+        live: Claimed jobs by id. counts: Jobs of the run by status. failures: For the report.
+        stop: Why the run stops, once it does; the first reason wins.
+        held: Somebody may push more (inside `async with`).
+        wake: Set whenever the run may be over or must stop.
+        claim_wanted: Set whenever there may be something to claim; alarm: sets it at a time.
+    """
+
+    scheduler: Scheduler
+    store: Store
+    plugins: Plugins
+    consumer: Any
+    run: str
+    owner: str
+    find: Callable[[Row], Job]
+    budget: FailureBudget = field(default_factory=FailureBudget)
+    clock: Callable[[], float] = time.time
+    live: dict[int, Live] = field(default_factory=dict)
+    counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
+    stop: StopReason | None = None
+    held: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    claim_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    alarm: Alarm = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Claim again whenever a job that waits for a time may run."""
+        self.alarm = Alarm(self.claim_wanted.set, self.now)
+
+    def now(self) -> float:
+        """UTC seconds, by the clock of the moment."""
+        return self.clock()
+
+    @property
+    def free(self) -> int:
+        """Forks that are not in use."""
+        return self.scheduler.forks - len(self.live)
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs of the run that have not ended."""
+        return sum(count for status, count in self.counts.items() if not status.final)
+
+    @property
+    def jobs(self) -> int:
+        """All jobs of the run."""
+        return sum(self.counts.values())
+
+    def request_stop(self, reason: StopReason) -> None:
+        """Stop the run; the first reason wins."""
+        if self.stop is None:
+            self.stop = reason
+        self.wake.set()
+        self.claim_wanted.set()
+
+    def leave(self, job: Job) -> None:
+        """The job's start is over: its fork is free."""
+        live = self.live.pop(job.id, None)
+        if live is not None:
+            if live.timer is not None:
+                live.timer.cancel()
+            self.claim_wanted.set()

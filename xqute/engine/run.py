@@ -1,0 +1,202 @@
+"""One engine session: from the first job that may run until nothing of the run can go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from ..errors import StoreError
+from ..job import Job
+from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS
+from .finish import survive, uncancel
+from .killer import Killer
+from .lifecycle import Lifecycle
+from .room import Room, StopReason
+from .submitter import Submitter
+from .watcher import Watcher
+
+log = logging.getLogger("xqute.engine")
+
+
+class Engine:
+    """The one background task of a run. It owns the only task group; nothing is fire-and-forget."""
+
+    def __init__(self, room: Room, lifecycle: Lifecycle, killer: Killer) -> None:
+        """Put the parts together; nothing runs before `work`."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._killer = killer
+        self._watcher = Watcher(room, lifecycle, self._again, killer.too_long)
+        self._submitter = Submitter(room, lifecycle, self._handed)
+        self._bug: Exception | None = None
+        self._cancelled = False
+        self._ending = False
+
+    # The parts talk through these
+
+    def _again(self, live: Any) -> None:
+        self._submitter.again(live)
+
+    def _handed(self, live: Any) -> None:
+        self._watcher.follow(live)
+        if live.stopped_by:
+            self._killer.handed_over(live)
+
+    # The session
+
+    async def work(self) -> None:
+        """Run until nothing can go on, or a stop is requested; wind down; raise what went wrong.
+
+        Raises:
+            Exception: A bug of the engine or trouble it can't outlive, after winding down.
+        """
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            stack.callback(self._room.alarm.cancel)
+            async with asyncio.TaskGroup() as group:
+                await self._session(group)
+            await self._close()
+        if self._bug is not None:
+            raise self._bug
+        if self._cancelled:
+            raise asyncio.CancelledError
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        room = self._room
+        room.plugins.collect()
+        room.scheduler.notify = self._watcher.notify
+        await room.scheduler.open(stack)
+        await room.plugins.fire("on_init", room.scheduler)
+
+    async def _session(self, group: asyncio.TaskGroup) -> None:
+        """The tasks, and their end in an order that loses nothing."""
+        lifecycle = self._lifecycle
+        submitting = group.create_task(self._submit(), name="xqute submitter")
+        services = [
+            group.create_task(self._serve(self._watcher.run), name="xqute watcher"),
+            group.create_task(self._serve(lifecycle.recorder.run), name="xqute recorder"),
+        ]
+        self._killer.meet(self._submitter, self._watcher, group)
+        lifecycle.lines.open(group)
+        self._room.claim_wanted.set()
+        try:
+            await self._until_over()
+            await self._wind_down(submitting)
+        finally:
+            self._ending = True
+            lifecycle.lines.close()
+            for task in (submitting, *services):
+                task.cancel()
+
+    async def _submit(self) -> None:
+        """The submitter; it alone ends as soon as it is cancelled."""
+        try:
+            await self._submitter.run()
+        except Exception as exc:  # noqa: BLE001  raised at the end of `work`
+            self._break(exc)
+
+    async def _serve(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A part that winding down needs: it lives until the session ends."""
+        try:
+            await survive(work, lambda: self._ending)
+        except Exception as exc:  # noqa: BLE001  raised at the end of `work`
+            self._break(exc)
+
+    def _break(self, bug: Exception) -> None:
+        """A part that breaks stops the run; the others live on to wind down."""
+        self._bug = self._bug or bug
+        self._room.request_stop(StopReason("error", f"stopped by an error: {bug}"))
+
+    async def _until_over(self) -> None:
+        """Wait until nothing of the run can go on, or it must stop."""
+        room = self._room
+        while not self._over():
+            try:
+                await room.wake.wait()
+            except asyncio.CancelledError:
+                self._take_cancellation()
+            room.wake.clear()
+
+    def _over(self) -> bool:
+        if self._room.stop is not None:
+            return True
+        quiet = self._lifecycle.lines.empty and self._lifecycle.recorder.clean
+        return quiet and not self._room.held and self._room.unfinished == 0
+
+    def _take_cancellation(self) -> None:
+        """Whoever cancels the engine wants it to stop; it does so in order, then says so.
+
+        Raises:
+            asyncio.CancelledError: The user cancelled before, and now insists.
+        """
+        if self._cancelled or (self._room.stop is not None and self._room.stop.code == "cancelled"):
+            raise asyncio.CancelledError
+        self._cancelled = True
+        uncancel()
+        self._room.request_stop(StopReason("cancelled", "cancelled"))
+
+    # The end
+
+    async def _wind_down(self, submitting: asyncio.Task[None]) -> None:
+        """Stop submitting, end what runs, keep what became of it, let the hooks finish."""
+        submitting.cancel()
+        await self._bounded(partial(_gone, submitting), "end the submission under way")
+        await self._bounded(self._submitter.release, "give back what was not started")
+        if self._room.live:
+            await self._stop_jobs()
+        await self._bounded(self._lifecycle.recorder.flush, "write down what became of the jobs")
+        await self._bounded(self._quiet, "let the plugins' hooks finish", HOOKS_BOUND_SECONDS)
+
+    async def _stop_jobs(self) -> None:
+        jobs = [live.job for live in self._room.live.values()]
+        told = partial(self._tell_plugins, "on_job_killing", jobs)
+        await self._bounded(told, "tell the plugins", HOOKS_BOUND_SECONDS)
+        kill = partial(self._killer.kill, jobs, str(self._room.stop))
+        longest = max(job.call.options.grace for job in jobs)
+        await self._bounded(kill, "end the jobs", longest + 2 * KILL_BOUND_SECONDS)
+        await self._bounded(self._ended, "see all jobs ended")
+        for live in self._room.live.values():
+            log.error("%s may still be running: %s", live.job, live.job.reason)
+
+    async def _tell_plugins(self, hook: str, jobs: Sequence[Job]) -> None:
+        if self._room.plugins.has(hook):
+            for job in jobs:
+                await self._room.plugins.fire(hook, self._room.scheduler, job)
+
+    async def _ended(self) -> None:
+        while self._room.live:
+            self._room.wake.clear()
+            await self._room.wake.wait()
+
+    async def _quiet(self) -> None:
+        while not (self._lifecycle.lines.empty and self._lifecycle.recorder.clean):
+            self._room.wake.clear()
+            await self._room.wake.wait()
+
+    async def _bounded(
+        self, work: Callable[[], Coroutine[Any, Any, None]], what: str, bound: float = KILL_BOUND_SECONDS
+    ) -> None:
+        """A clean-up that must not hang, and must not keep the others from happening."""
+        try:
+            async with asyncio.timeout(bound):
+                await work()
+        except TimeoutError:
+            log.error("could not %s within %s s", what, bound)  # noqa: TRY400  a bound, not a bug
+        except StoreError as exc:
+            log.error("could not %s: %s", what, exc)  # noqa: TRY400  the sentence says it
+        except asyncio.CancelledError:
+            self._take_cancellation()
+            await self._bounded(work, what, bound)
+
+    async def _close(self) -> None:
+        room = self._room
+        await room.plugins.fire("on_complete", room.scheduler)
+        await room.plugins.fire("on_shutdown", room.scheduler, room.consumer)
+
+
+async def _gone(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])

@@ -1,0 +1,282 @@
+"""Notices what became of the jobs that were handed over.
+
+A scheduler that knows its jobs' ends tells them at once. For all others, and for the start of any
+job, sweeps read the status files; jobs whose files are silent are asked about together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from .. import metadir
+from ..job import Job
+from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
+from ..settings import RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
+from ..states import Answer, FileNews, FileState, JobEvent, JobStatus, Presence, Reason
+from .lifecycle import Lifecycle
+from .room import Live, Room
+
+log = logging.getLogger("xqute.engine")
+
+_ENDED = frozenset({FileState.FINISHED, FileState.FAILED, FileState.SKIPPED})
+
+
+class Watcher:
+    """One task that gathers evidence, has it judged, and tells the lifecycle."""
+
+    def __init__(
+        self,
+        room: Room,
+        lifecycle: Lifecycle,
+        again: Callable[[Live], None],
+        too_long: Callable[[Live], None],
+    ) -> None:
+        """`again` hands a start over once more; `too_long` stops a job that runs too long."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._again = again
+        self._too_long = too_long
+        self._told: list[Live] = []
+        self._swept: dict[int, Live] = {}
+        self._wake = asyncio.Event()
+        self._interval = SWEEP_MIN_SECONDS
+        self._next: float | None = None  # when to sweep; None: there is nothing to sweep
+        self._asked = 0.0
+
+    # News come in
+
+    def notify(self, jobs: Sequence[Job]) -> None:
+        """The scheduler says that these have ended; a hint, checked at once."""
+        for job in jobs:
+            live = self._room.live.get(job.id)
+            if live is None:
+                continue
+            live.told = True
+            if live.handed:
+                self._told.append(live)
+        self._wake.set()
+
+    def follow(self, live: Live) -> None:
+        """A job was handed over: watch it."""
+        if live.told:
+            self._told.append(live)
+        self._swept[live.job.id] = live
+        self._hurry()
+
+    def ask_soon(self) -> None:
+        """Ask the scheduler at the next sweep, however short the silence."""
+        for live in self._swept.values():
+            live.asked = 0.0
+        self._asked = 0.0
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Sweep soon, and often at first: most news come early in a job's life."""
+        self._interval = SWEEP_MIN_SECONDS
+        soon = _now() + self._interval
+        if self._next is None or soon < self._next:
+            self._next = soon
+            self._wake.set()
+
+    # And are worked off
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await self._sleep()
+            told, self._told = self._told, []
+            if told:
+                await self.look_at(told)
+            if self._next is not None and _now() >= self._next:
+                await self._sweep()
+
+    async def _sleep(self) -> None:
+        """Until there is news, or the next sweep is due."""
+        timer = None
+        if self._next is not None:
+            timer = _loop().call_at(self._next, self._wake.set)
+        await self._wake.wait()
+        self._wake.clear()
+        if timer is not None:
+            timer.cancel()
+
+    async def look_at(self, told: Sequence[Live]) -> None:
+        """Read the files of jobs that are said to have ended; ask about those that don't say how."""
+        here = [live for live in told if self._is_here(live)]
+        silent = [live for live in here if not self._read(live)]
+        if silent:
+            await self._ask(silent)
+            self._judge_all(silent)
+            # nobody will tell again: what is still there is swept and asked about
+            left = {live.job.id: live for live in silent if self._is_here(live)}
+            if left:
+                self._swept.update(left)
+                self._hurry()
+
+    def _read(self, live: Live) -> bool:
+        """Read and judge; whether that was an end."""
+        try:
+            self._note_files(live, metadir.read_news(live.job.directory))
+        except OSError as exc:
+            log.debug("the files of %s can't be read now: %s", live.job, exc)
+            return False
+        return self._judge(live)
+
+    async def _sweep(self) -> None:
+        """Look at all files, then ask about those that are silent."""
+        lives = list(self._swept.values())
+        changed = await self._read_files(lives)
+        self._judge_all(lives)
+        silent = self._silent()
+        if silent:
+            await self._ask(silent)
+            self._judge_all(silent)
+        grown = min(self._interval * SWEEP_BACKOFF, SWEEP_MAX_SECONDS)
+        self._interval = SWEEP_MIN_SECONDS if changed else grown
+        self._next = _now() + self._interval if self._swept else None
+
+    async def _read_files(self, lives: Sequence[Live]) -> bool:
+        """Take in what changed, whether anything did; a foreign file system may not hold the loop."""
+        paths = {live.job.id: live.job.directory for live in lives}
+        if self._room.scheduler.tells_ends:
+            news = _read_many(paths)
+        else:
+            news = await asyncio.to_thread(_read_many, paths)
+        changed = [self._note_files(live, news[live.job.id]) for live in lives if live.job.id in news]
+        return any(changed)
+
+    def _note_files(self, live: Live, news: FileNews) -> bool:
+        if news == live.files:
+            return False
+        first = live.files is None
+        live.files = news
+        live.changed = _now()
+        if news.state in _ENDED:
+            live.since = live.changed
+        elif not first:
+            live.since = None
+        return not first or news.state is not FileState.ABSENT
+
+    # Asking
+
+    def _silent(self) -> list[Live]:
+        """Jobs to ask about now: none of their news is younger than the interval."""
+        every = self._room.scheduler.poll_seconds
+        now = _now()
+        if now - self._asked < every:
+            return []
+        return [
+            live
+            for live in self._swept.values()
+            if now - max(live.asked, live.changed) >= every or live.asked == 0.0 or _wants_asking(live)
+        ]
+
+    async def _ask(self, lives: Sequence[Live]) -> None:
+        """Ask about all of them at once; what could not be asked is not known."""
+        self._asked = _now()
+        try:
+            answers = await self._room.scheduler.poll_jobs([live.job for live in lives])
+        except Exception as exc:  # noqa: BLE001  whatever went wrong, nothing is concluded
+            log.warning("scheduler %r could not be asked: %s", self._room.scheduler.name, exc)
+            answers = {}
+        for live in lives:
+            self._note_answer(live, answers)
+
+    def _note_answer(self, live: Live, answers: Mapping[Job, Answer]) -> None:
+        answer = answers.get(live.job, NOT_ASKED)
+        live.asked = _now()
+        if answer.presence is Presence.UNKNOWN:
+            return
+        if answer.presence is Presence.GONE:
+            live.since = live.since if live.since is not None else live.asked
+        elif live.files is None or live.files.state not in _ENDED:
+            live.since = None
+        live.answer = answer
+        if answer.presence is Presence.PENDING and answer.reason is not None and self._is_here(live):
+            self._lifecycle.explain(live.job, answer.reason)
+
+    # Judging
+
+    def _judge_all(self, lives: Iterable[Live]) -> None:
+        for live in lives:
+            if self._is_here(live):
+                self._judge(live)
+
+    def _judge(self, live: Live) -> bool:
+        """Have the evidence judged and tell the lifecycle; whether that was an end."""
+        judgement = judge(self._evidence(live))
+        if judgement is not None and judgement.event is JobEvent.STARTED:
+            self._begin(live, judgement)
+            return False
+        if judgement is None:
+            return False
+        if live.job.status is JobStatus.SUBMITTED and self._ran(live):
+            self._lifecycle.apply(live.job, JobEvent.STARTED, self._running(live))
+        self._swept.pop(live.job.id, None)
+        self._lifecycle.conclude(live.job, judgement)
+        if judgement.event is JobEvent.RETURNED:
+            self._again(live)
+        return True
+
+    def _evidence(self, live: Live) -> Evidence:
+        job, now = live.job, _now()
+        return Evidence(
+            status=job.status,
+            files=live.files or metadir.ABSENT,
+            answer=live.answer,
+            waited=0.0 if live.since is None else now - live.since,
+            grace=self._room.scheduler.grace_seconds,
+            claims=job.claims(),
+            timed_out=live.timed_out,
+            stopped_by=live.stopped_by,
+            resubmits=job.resubmits,
+            max_resubmits=RESUBMITS,
+        )
+
+    def _begin(self, live: Live, judgement: Judgement) -> None:
+        self._lifecycle.apply(live.job, judgement.event, self._running(live))
+        timeout = live.job.call.options.timeout
+        if timeout is not None:
+            live.timer = _loop().call_later(timeout, self._too_long, live)
+        if self._room.scheduler.tells_ends:
+            self._swept.pop(live.job.id, None)
+
+    def _running(self, live: Live) -> Reason:
+        return Reason("RUNNING", {"scheduler": self._room.scheduler.name, "uid": live.job.uid})
+
+    @staticmethod
+    def _ran(live: Live) -> bool:
+        return live.files is not None and live.files.state is not FileState.ABSENT
+
+    def _is_here(self, live: Live) -> bool:
+        """Whether this start is still the one to watch."""
+        here = self._room.live.get(live.job.id) is live and not live.deciding
+        if not here:
+            self._swept.pop(live.job.id, None)
+        return here
+
+
+def _wants_asking(live: Live) -> bool:
+    """Its files said something that only the scheduler can explain."""
+    return live.files is not None and bool(live.files.signal)
+
+
+def _read_many(paths: Mapping[int, str]) -> dict[int, FileNews]:
+    """The news of many jobs; those that can't be read now are left out."""
+    news = {}
+    for id_, path in paths.items():
+        try:
+            news[id_] = metadir.read_news(path)
+        except OSError as exc:
+            log.debug("the files in %s can't be read now: %s", path, exc)
+    return news
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+def _now() -> float:
+    return _loop().time()

@@ -1,0 +1,400 @@
+"""One execution of a call: what a user holds, awaits and kills, and what a scheduler's author overrides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from . import metadir, wrapper
+from .errors import JobFailed, JobKilled, ResultTooLarge
+from .options import seconds
+from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES
+from .states import JobStatus, Reason, Status
+from .task import Call
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_ACCEPTED: Final = Reason("ACCEPTED")
+_NOTHING: Final[Mapping[str, float]] = {}
+
+
+class Keeper(Protocol):
+    """Who made a job and keeps it: the producer, for the job's own methods."""
+
+    #: The metadir.
+    root: str
+    #: Where jobs run that were not told.
+    cwd: str
+
+    @property
+    def token(self) -> str:
+        """Part of the mark in every process of a job."""
+
+    async def wait(self, job: Job) -> None:
+        """Return when the job has ended; starts the engine when nothing runs it yet."""
+
+    async def kill(self, job: Job, grace: float | None) -> bool:
+        """Stop the job; False: it had ended."""
+
+    async def retry(self, job: Job) -> None:
+        """Run an ended job once more."""
+
+
+class Job:
+    """One execution of a call: awaitable and killable, and durable beyond its process.
+
+    Jobs are made by `Xqute.push`. A subclass may override `wrap_cmd`; the script it returns must then
+    use a trap of its own to write `status_file` and `rc_file`, and may remove `lock_file`.
+
+    Attributes:
+        id: Positive, growing per store; `index` is the same number.
+        call: What it runs, and how.
+        status: Where it stands.
+        reason: Why it waits, or how it ended.
+        rc: The return code of the newest start that ended; None when there is none.
+        attempt: From 1; grows when a start ended by the job's own fault.
+        start: How often it was handed to a scheduler.
+        will_retry: In `on_job_failed`: another attempt follows.
+        cached: Its result comes from an earlier run.
+        created, submitted, started, ended: UTC seconds since the epoch, of the newest start.
+        uid: The scheduler's id of the newest start.
+        usage: Of the newest start, where it costs nothing: `wall` and `cpu` seconds, `peak` bytes.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_history",
+        "_keeper",
+        "_task",
+        "after",
+        "attempt",
+        "cached",
+        "call",
+        "created",
+        "ended",
+        "id",
+        "kill_grace",
+        "rc",
+        "reason",
+        "resubmits",
+        "start",
+        "started",
+        "status",
+        "submitted",
+        "uid",
+        "usage",
+        "will_retry",
+    )
+
+    def __init__(self, id: int, call: Call, keeper: Keeper, created: float) -> None:
+        """Made by the engine, never by users."""
+        self.id = id
+        self.call = call
+        self.status = JobStatus.INIT
+        self.reason = _ACCEPTED
+        self.rc: int | None = None
+        self.attempt = 1
+        self.start = 0
+        self.resubmits = 0
+        self.kill_grace: float | None = None  # of the kill under way, where one was given
+        self.will_retry = False
+        self.cached = False
+        self.created = created
+        self.submitted: float | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.uid = ""
+        self.after = 0.0  # may not start before; UTC seconds
+        self.usage: Mapping[str, float] = _NOTHING
+        self._history: tuple[list[Any], ...] = ()
+        self._keeper = keeper
+        self._task: asyncio.Task[Any] | None = None
+
+    # What it is
+
+    @property
+    def index(self) -> int:
+        """The id, by the name the first xqute gave it."""
+        return self.id
+
+    @property
+    def cmd(self) -> list[str] | str:
+        """What was pushed: a list of texts, or a shell line."""
+        return self.call.cmd if isinstance(self.call.cmd, str) else list(self.call.cmd)
+
+    @property
+    def title(self) -> str:
+        """The label given at push, or the command, shortened."""
+        return self.call.options.title or shorten(self.call.cmd)
+
+    @property
+    def user(self) -> str:
+        """Whose job it is."""
+        return self.call.options.user
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The words given at push."""
+        return self.call.options.tags
+
+    # Where it is
+
+    @property
+    def directory(self) -> str:
+        """Its directory's path, whether or not it is there yet."""
+        return f"{self._keeper.root}/{self.id}"
+
+    @property
+    def metadir(self) -> Path:
+        """Its directory, made when it is asked for."""
+        path = Path(self.directory)
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    @property
+    def lock_file(self) -> Path:
+        """The scheduler's id of the job and a newline, while the scheduler may have it."""
+        return self.metadir / metadir.LOCK
+
+    @property
+    def status_file(self) -> Path:
+        """What the wrapper says of the newest start."""
+        return self.metadir / metadir.STATUS
+
+    @property
+    def rc_file(self) -> Path:
+        """The return code of the newest start."""
+        return self.metadir / metadir.RC
+
+    @property
+    def stdout_file(self) -> Path:
+        """Where its output is: the file given at push, or its own."""
+        return Path(self.call.options.stdout or f"{self.directory}/{metadir.STDOUT}")
+
+    @property
+    def stderr_file(self) -> Path:
+        """Where its errors are: the file given at push, or its own."""
+        return Path(self.call.options.stderr or f"{self.directory}/{metadir.STDERR}")
+
+    # How it ends
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.status.final
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """The result, when it has ended.
+
+        Cancelling the wait touches no job. The engine of the job's run starts if it does not run.
+
+        Raises:
+            JobFailed: It ended FAILED; JobKilled: it ended KILLED; Halted: the run was stopped first.
+        """
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> Any:
+        await self._keeper.wait(self)
+        return self.result()
+
+    def as_task(self) -> asyncio.Task[Any]:
+        """The same asyncio.Task each time, for `asyncio.wait`; cancelling it touches no job."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._outcome(), name=f"xqute job {self.id}")
+        return self._task
+
+    def result(self) -> Any:
+        """What a command printed on stdout, without trailing newlines, as `$(…)` has it.
+
+        Decoded as utf-8 with surrogateescape. None for a job that was SKIPPED.
+
+        Raises:
+            JobFailed, JobKilled: It ended so.
+            asyncio.InvalidStateError: It has not ended.
+            ResultTooLarge: It printed more than 16 MiB; the message names the file.
+        """
+        error = self.exception()
+        if error is not None:
+            raise error
+        if self.status is JobStatus.SKIPPED:
+            return None
+        path = self.stdout_file
+        size = path.stat().st_size if path.exists() else 0
+        if size > RESULT_MAX_BYTES:
+            msg = f"{self}: its output of {size} bytes is too large for a result; read {path}"
+            raise ResultTooLarge(msg)
+        content = path.read_bytes() if size else b""
+        return content.decode("utf-8", "surrogateescape").rstrip("\n")
+
+    def exception(self) -> BaseException | None:
+        """What `await job` would raise; None when it ended well.
+
+        Raises:
+            asyncio.InvalidStateError: It has not ended.
+        """
+        if not self.status.final:
+            msg = f"{self} has not ended"
+            raise asyncio.InvalidStateError(msg)
+        if self.status is JobStatus.KILLED:
+            return JobKilled(f"{self} was killed: {self.reason}", self, self.reason)
+        return JobFailed(self._failure(), self, self.reason) if self.status is JobStatus.FAILED else None
+
+    def _failure(self) -> str:
+        told = "\n".join(f"  {line}" for line in self.stderr_tail())
+        end = f"; its last lines on stderr:\n{told}" if told else "; it wrote nothing on stderr"
+        return f"{self} failed: {self.reason} (attempt {self.attempt}, see {self.directory}){end}"
+
+    def stderr_tail(self) -> list[str]:
+        """The last lines of stderr, at most five."""
+        return metadir.read_tail(self.stderr_file, TAIL_LINES, TAIL_BYTES)
+
+    # What can be done with it
+
+    async def kill(self, grace: float | str | None = None) -> bool:
+        """Stop it: a polite signal to all its processes, and after the grace a firm one.
+
+        Returns when nothing of it runs any more.
+
+        Args:
+            grace: Seconds between the two; by default the option `grace`.
+
+        Returns:
+            False when it had ended before.
+        """
+        return await self._keeper.kill(self, None if grace is None else seconds("grace", grace))
+
+    async def retry(self) -> None:
+        """Run a FAILED or KILLED job once more, with a full set of retries; else does nothing."""
+        await self._keeper.retry(self)
+
+    async def history(self) -> list[Status]:
+        """Everything that happened to it, oldest first."""
+        return [_status(line) for line in self._history]
+
+    # What a scheduler's author uses
+
+    async def wrap_cmd(self, scheduler: Scheduler) -> str:
+        """The text of the script that runs the job; the override point for authors of job classes."""
+        options = self.call.options
+        return wrapper.fill(
+            wrapper.Script(
+                directory=self.directory,
+                argv=self.call.argv,
+                cwd=options.cwd or self._keeper.cwd,
+                exports=self.exports(),
+                stdin=options.stdin or os.devnull,
+                stdout=options.stdout or "",
+                stderr=options.stderr or "",
+                directives=scheduler.directives(self),
+                prescript=scheduler.prescript,
+                postscript=scheduler.postscript,
+            )
+        )
+
+    async def wrapped_script(self, scheduler: Scheduler) -> Path:
+        """The path of the script, which the engine wrote before it hands the job over."""
+        return Path(self.script(scheduler))
+
+    def script(self, scheduler: Scheduler) -> str:
+        """The same path, as a text."""
+        return f"{self.directory}/{metadir.WRAPPED}{scheduler.name}"
+
+    @property
+    def mark(self) -> str:
+        """What `XQUTE_JOB` is in the environment of each of its processes, in every start."""
+        return f"{self._keeper.token}-{self.id}"
+
+    def exports(self) -> dict[str, str]:
+        """The environment variables its script sets."""
+        own = {
+            "XQUTE_JOB": self.mark,
+            "XQUTE_JOB_ID": str(self.id),
+            "XQUTE_JOB_METADIR": self.directory,
+            "XQUTE_JOB_ATTEMPT": str(self.attempt),
+            "XQUTE_JOB_START": str(self.start),
+        }
+        return {**dict(self.call.options.env), **own}
+
+    @classmethod
+    def claims(cls) -> bool:
+        """Whether its script is our wrapper, whose claim makes a second copy harmless."""
+        return cls.wrap_cmd is Job.wrap_cmd
+
+    # How it is kept
+
+    def share_history(self, other: Job) -> None:
+        """Begin with the history of a job that was pushed together with it."""
+        self.reason = other.reason
+        self._history = other._history
+
+    def note(self, date: float) -> None:
+        """Add where it stands to its history."""
+        code, detail = self.reason.as_json()
+        line = [date, int(self.status), self.start, self.attempt, code, detail]
+        # jobs pushed together share their first line, so it is replaced, not appended to
+        self._history = (*self._history, line)
+
+    def document(self) -> str:
+        """What a store keeps of it, beside the columns."""
+        times = [self.created, self.submitted, self.started, self.ended]
+        kept: dict[str, Any] = {"times": times, "history": self._history}
+        if self.rc is not None:
+            kept["rc"] = self.rc
+        if self.usage:
+            kept["usage"] = self.usage
+        if self.cached:
+            kept["cached"] = True
+        if self.resubmits:
+            kept["resubmits"] = self.resubmits
+        if self.will_retry:
+            kept["will_retry"] = True
+        kept["reason"] = self.reason.as_json()
+        return _encode(kept)
+
+    def restore(self, status: int, start: int, attempt: int, uid: str, document: str) -> None:
+        """Become what a store kept; only for a job that was just made."""
+        kept = json.loads(document)
+        self.status = JobStatus(status)
+        self.start = start
+        self.attempt = attempt
+        self.uid = uid
+        self.created, self.submitted, self.started, self.ended = kept["times"]
+        self._history = tuple(kept["history"])
+        self.rc = kept.get("rc")
+        self.usage = kept.get("usage", _NOTHING)
+        self.cached = kept.get("cached", False)
+        self.resubmits = kept.get("resubmits", 0)
+        self.will_retry = kept.get("will_retry", False)
+        self.reason = Reason(*kept["reason"])
+
+    def __repr__(self) -> str:
+        """The job as a report shows it."""
+        return f"<Job {self.id} {self.status.name} {shorten(self.call.cmd)!r}>"
+
+    def __str__(self) -> str:
+        """The job as a sentence names it."""
+        return f"job {self.id} ({self.title})"
+
+
+def shorten(command: tuple[str, ...] | str, width: int = 60) -> str:
+    """A command as people read it, on one line."""
+    line = (
+        command
+        if isinstance(command, str)
+        else " ".join(wrapper.quote(word[:width]) for word in command[:20])
+    )
+    line = " ".join(line[: 4 * width].split())
+    shown = "".join(char if char.isprintable() else "?" for char in line)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def _status(line: Sequence[Any]) -> Status:
+    date, state, start, attempt, code, detail = line
+    reason = Reason(code, detail)
+    bad = state == JobStatus.FAILED or code == "RETRY_DELAY"
+    return Status(JobStatus(state), "", None, str(reason) if bad else "", date, reason, start, attempt)

@@ -1,0 +1,136 @@
+"""Keeps the jobs of one run, and answers what they ask of whoever made them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from .engine.driver import Driver
+from .engine.killer import Killer
+from .engine.lifecycle import Lifecycle
+from .engine.room import Room
+from .errors import JobNotFound, XquteError
+from .job import Job
+from .settings import KILL_BOUND_SECONDS
+from .states import JobEvent, JobStatus, Reason
+from .store import Row
+from .task import Call
+
+
+class JobKeeper:
+    """What `job.Keeper` asks for, for the jobs of one `Xqute`.
+
+    Attributes:
+        root: The metadir. cwd: Where jobs run that were not told; token: part of their mark.
+        known: The jobs of this run, in the order they were pushed.
+    """
+
+    def __init__(self, job_class: type[Job], root: str, cwd: str) -> None:
+        """The engine's parts come by `meet`: they need the keeper first."""
+        self._job_class = job_class
+        self.root = root
+        self.cwd = cwd
+        self.known: dict[int, Job] = {}
+
+    def meet(self, room: Room, lifecycle: Lifecycle, killer: Killer, driver: Driver) -> None:
+        """Get to know the parts of the engine."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._killer = killer
+        self._driver = driver
+
+    @property
+    def token(self) -> str:
+        """Part of the mark in the environment of each process of a job."""
+        return self._room.store.token
+
+    def make(self, id: int, call: Call, created: float) -> Job:
+        """A new job, of the scheduler's job class."""
+        return self._job_class(id, call, self, created)
+
+    def find(self, row: Row) -> Job:
+        """The job of a row of this run."""
+        job = self.known.get(row.id)
+        if job is None:
+            job = self.known[row.id] = self.load(row)
+        return job
+
+    def load(self, row: Row) -> Job:
+        """The job of a row, the object that users hold where there is one."""
+        known = self.known.get(row.id)
+        if known is not None:
+            return known
+        job = self.make(row.id, Call.from_json(row.call), 0.0)
+        job.restore(row.status, row.start, row.attempt, row.uid, row.document)
+        return job
+
+    def load_all(self, rows: Iterable[Row]) -> list[Job]:
+        """The jobs of rows."""
+        return [self.load(row) for row in rows]
+
+    async def get(self, id: int) -> Job:
+        """The job with this id, of any run.
+
+        Raises:
+            JobNotFound: There is none.
+        """
+        rows = await self._room.store.get([id])
+        if not rows:
+            raise JobNotFound(f"there is no job {id} in {self.root}")
+        return self.load(rows[0])
+
+    # What a job asks of its keeper
+
+    async def wait(self, job: Job) -> None:
+        """Return when the job has ended and that is durable."""
+        if not self._is_ours(job):
+            await self._follow(job)
+        elif not (job.status.final and self._lifecycle.recorder.settled(job)):
+            await self._driver.wait(job)
+
+    async def kill(self, job: Job, grace: float | None) -> bool:
+        """Stop a job; False: it had ended, or a plugin forbade it."""
+        self._refuse_stranger(job)
+        if job.status.final or not await self._lifecycle.may_kill(job) or job.status.final:
+            return False
+        await self._driver.open()
+        await self._killer.kill([job], "request", grace)
+        if self._driver.running:
+            await self._see_ended(job, job.call.options.grace if grace is None else grace)
+        else:
+            await self._lifecycle.lines.drain()
+        return job.status is JobStatus.KILLED
+
+    async def _see_ended(self, job: Job, grace: float) -> None:
+        bound = KILL_BOUND_SECONDS + grace
+        try:
+            async with asyncio.timeout(bound):
+                await self._lifecycle.ended(job)
+        except TimeoutError as exc:
+            msg = f"{job} may still be running {bound:g} s after it was asked to stop: {job.reason}"
+            raise XquteError(msg) from exc
+
+    async def retry(self, job: Job) -> None:
+        """Run an ended job once more."""
+        self._refuse_stranger(job)
+        await self._driver.open()
+        if self._lifecycle.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED")):
+            await self._lifecycle.recorder.flush()
+            self._room.claim_wanted.set()
+
+    def _is_ours(self, job: Job) -> bool:
+        return self.known.get(job.id) is job
+
+    def _refuse_stranger(self, job: Job) -> None:
+        if not self._is_ours(job):
+            msg = f"{job} was pushed by another run; only the process that runs it can change it"
+            raise XquteError(msg)
+
+    async def _follow(self, job: Job) -> None:
+        """Wait for a job that another process runs."""
+        while not job.status.final:
+            await self._driver.open()
+            for row in await self._room.store.get([job.id]):
+                job.restore(row.status, row.start, row.attempt, row.uid, row.document)
+            if not job.status.final:
+                await asyncio.sleep(1)

@@ -1,0 +1,213 @@
+"""Where each file of a job lives, who writes it, and how it is read safely.
+
+```
+<metadir>/
+├── .gitignore                  *
+├── xqute.db                    the default store
+└── <id>/                       0700, made when the job is first handed to a scheduler
+    ├── job.wrapped.<scheduler> the engine
+    ├── job.lock                the engine; the scheduler's id of the job while it may be there
+    ├── job.status              the wrapper: the claim, then how it ended
+    ├── job.rc                  the wrapper: the return code, for people
+    ├── job.stdout job.stderr   the wrapper
+    └── job.retry/<start>/      the engine: the files of earlier starts
+```
+
+What others may have written is read with care: regular files only, never through a symlink, never
+more than a cap, never waiting for a FIFO's writer.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from .errors import MetadirError
+from .settings import STATUS_MAX_BYTES
+from .states import FileNews, FileState
+
+STATUS: Final = "job.status"
+RC: Final = "job.rc"
+STDOUT: Final = "job.stdout"
+STDERR: Final = "job.stderr"
+LOCK: Final = "job.lock"
+RETRY: Final = "job.retry"
+EVENTS: Final = "job.events"
+WRAPPED: Final = "job.wrapped."
+
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: The words of a status file, ours and those of a wrapper's author (also by number of `JobStatus`).
+_WORDS: Final = {
+    "RUNNING": FileState.RUNNING,
+    "4": FileState.RUNNING,
+    "3": FileState.RUNNING,
+    "5": FileState.RUNNING,
+    "FINISHED": FileState.FINISHED,
+    "6": FileState.FINISHED,
+    "FAILED": FileState.FAILED,
+    "7": FileState.FAILED,
+    "KILLED": FileState.FAILED,
+    "8": FileState.FAILED,
+    "SKIPPED": FileState.SKIPPED,
+    "9": FileState.SKIPPED,
+}
+
+ABSENT: Final = FileNews(FileState.ABSENT)
+
+
+def prepare_root(metadir: str | os.PathLike[str]) -> Path:
+    """Make the metadir absolute, make it, and prove that it can be written.
+
+    Raises:
+        MetadirError: It can't be made or written; the message says why.
+    """
+    root = Path(os.path.abspath(metadir))
+    probe = root / f".xqute-probe-{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.touch(mode=0o600)
+        probe.unlink()
+        ignore = root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as exc:
+        msg = f"the metadir {root} can't be written: {exc.strerror or exc}; choose another with job_metadir="
+        raise MetadirError(msg) from exc
+    return root
+
+
+def read_small(path: str, cap: int = STATUS_MAX_BYTES) -> bytes | str:
+    """Read a small regular file: its bytes, or a word for what is there instead.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        OSError: It could not be read this time.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError as exc:
+        if exc.errno in _NOT_REGULAR:
+            return "a symlink or device"
+        raise
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return "not a regular file"
+        if info.st_size > cap:
+            return f"{info.st_size} bytes"
+        return os.read(fd, cap)
+    finally:
+        os.close(fd)
+
+
+_NOT_REGULAR: Final = {40, 62, 6}  # ELOOP (Linux, macOS), ENXIO: a socket, or a FIFO's other end
+
+
+def read_news(directory: str) -> FileNews:
+    """What the files in a job's directory say now.
+
+    Raises:
+        OSError: They could not be read this time (not: they are not there).
+    """
+    try:
+        content = read_small(f"{directory}/{STATUS}")
+    except FileNotFoundError:
+        return ABSENT
+    if isinstance(content, str):
+        return FileNews(FileState.UNREADABLE, what=f"{STATUS} is {content}")
+    news = parse_status(content)
+    ended = news.state in (FileState.FINISHED, FileState.FAILED)
+    return news._replace(rc=_read_rc(directory)) if ended and news.rc is None else news
+
+
+def parse_status(content: bytes) -> FileNews:
+    """Read a status file's content: its last complete line is the news."""
+    end = content.rfind(b"\n")
+    if end < 0:
+        return ABSENT
+    begin = content.rfind(b"\n", 0, end) + 1
+    words = content[begin:end].decode("ascii", "replace").split()
+    if not words:
+        return ABSENT
+    state = _WORDS.get(words[0].upper())
+    if state is None:
+        return FileNews(FileState.UNREADABLE, what=f"{STATUS} says {words[0][:40]!r}")
+    number = int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
+    if state is FileState.RUNNING:
+        return FileNews(state, ours=number is not None, pid=number)
+    signal = words[2] if len(words) > 2 else ""  # noqa: PLR2004  FAILED <rc> <signal>
+    return FileNews(state, rc=number, signal=signal, ours=number is not None)
+
+
+def _read_rc(directory: str) -> int | None:
+    try:
+        content = read_small(f"{directory}/{RC}")
+    except FileNotFoundError:
+        return None
+    text = content.strip() if isinstance(content, bytes) else b""
+    return int(text) if text.isdigit() else None
+
+
+def write_script(path: str, text: str) -> None:
+    """Write a job's script, 0700, never through something that was there before."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o700)
+    except FileExistsError:
+        os.unlink(path)
+        write_script(path, text)
+        return
+    try:
+        data = memoryview(os.fsencode(text))
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+
+
+def write_lock(directory: str, uid: int | str) -> None:
+    """Write the scheduler's id of a job: the id and a newline, nothing else."""
+    path = f"{directory}/{LOCK}"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, f"{uid}\n".encode())
+    finally:
+        os.close(fd)
+
+
+def remove_lock(directory: str) -> None:
+    """Remove the lock; an author's script may have done so before."""
+    try:
+        os.unlink(f"{directory}/{LOCK}")
+    except OSError:
+        return
+
+
+def put_away(directory: str, start: int) -> None:
+    """Move the files of an earlier start to `job.retry/<start>/`, so that starts never mix."""
+    target = Path(directory, RETRY, str(start))
+    for entry in list(os.scandir(directory)):
+        if entry.name == RETRY:
+            continue
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.replace(entry.path, target / entry.name)
+
+
+def read_tail(path: str | os.PathLike[str], lines: int, cap: int) -> list[str]:
+    """The last lines of a text file, at most `cap` bytes of it; none when it can't be read."""
+    try:
+        fd = os.open(path, _FLAGS & ~os.O_NOFOLLOW)  # the user's own stderr= may be a link
+    except OSError:
+        return []
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return []
+        content = os.pread(fd, cap, max(0, info.st_size - cap))
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+    return content.decode("utf-8", "replace").splitlines()[-lines:]

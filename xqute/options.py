@@ -1,0 +1,202 @@
+"""What may be said about how a job is to run: names, forms and defaults, checked in one place.
+
+The same names are options of `Xqute(…)` (for all jobs) and of `push(…)` (for one); the nearest wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from .errors import OptionError
+from .settings import KILL_GRACE_SECONDS, NUM_RETRIES, RETRY_DELAY_SECONDS
+from .states import JobErrorStrategy
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How one job is to run. One object serves all jobs pushed with the same options.
+
+    Attributes:
+        priority: Higher first.
+        error_strategy: What its failure means.
+        retries: How many attempts may follow the first.
+        retry_delay: Seconds before the first retry; later ones wait longer.
+        timeout: Seconds it may run; None: as long as it likes.
+        grace: Seconds between the polite signal and the firm one.
+        env: Added to the environment of the scheduler's processes.
+        cwd: Where it runs; None: where the program was that pushed it.
+        stdin, stdout, stderr: Files of the user's own; None: nothing, and the job's own files.
+        title: A label for people.
+        user: Whose job it is; None: nobody said.
+        tags: Words to find it by.
+    """
+
+    priority: int = 0
+    error_strategy: JobErrorStrategy = JobErrorStrategy.IGNORE
+    retries: int = NUM_RETRIES
+    retry_delay: float = RETRY_DELAY_SECONDS
+    timeout: float | None = None
+    grace: float = KILL_GRACE_SECONDS
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str | None = None
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    title: str = ""
+    user: str = ""
+    tags: tuple[str, ...] = ()
+
+
+OPTION_NAMES: Final = frozenset(field.name for field in fields(JobOptions))
+_DEFAULTS: Final = JobOptions()
+
+
+def apply_options(base: JobOptions, given: Mapping[str, Any]) -> JobOptions:
+    """The options of `base` with those given put over them.
+
+    Raises:
+        OptionError: A name or a value is not known; names the nearest.
+    """
+    if not given:
+        return base
+    refuse_unknown(given, OPTION_NAMES, "push option")
+    values = {name: _CHECKS[name](name, value) for name, value in given.items()}
+    if "env" in values:
+        values["env"] = tuple({**dict(base.env), **dict(values["env"])}.items())
+    if "retries" in values and "error_strategy" not in values:
+        # `retries=` nearer than a strategy means: retry this one
+        values["error_strategy"] = JobErrorStrategy.RETRY
+    return replace(base, **values)
+
+
+def options_as_json(options: JobOptions) -> dict[str, Any]:
+    """What differs from the defaults, in plain values."""
+    if options is _DEFAULTS:
+        return {}
+    names = (field.name for field in fields(JobOptions))
+    pairs = ((name, getattr(options, name)) for name in names)
+    return {name: value for name, value in pairs if value != getattr(_DEFAULTS, name)}
+
+
+def options_from_json(given: Mapping[str, Any]) -> JobOptions:
+    """The options a store kept."""
+    if not given:
+        return _DEFAULTS
+    values = dict(given)
+    if "env" in values:
+        values["env"] = tuple((key, value) for key, value in values["env"])
+    if "tags" in values:
+        values["tags"] = tuple(values["tags"])
+    if "error_strategy" in values:
+        values["error_strategy"] = JobErrorStrategy(values["error_strategy"])
+    return JobOptions(**values)
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Raise `OptionError` for the first name that is not known, naming the nearest."""
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            raise OptionError(unknown(kind, name, known))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for an unknown name."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1) or [word for word in known if name in word]
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}"
+
+
+def seconds(name: str, value: Any) -> float:
+    """A duration in seconds: a number, or as people write it ("90s", "1h30m")."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    text = str(value).replace(" ", "").lower()
+    parts = _PART.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    msg = f'{name}={value!r} is no duration: give seconds, or a text like "90s" or "1h30m"'
+    raise OptionError(msg)
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number of at least 0 (any, for a priority)."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name}={value!r} must be a whole number"
+        raise OptionError(msg)
+    if value < 0 and name != "priority":
+        msg = f"{name}={value!r} must not be negative"
+        raise OptionError(msg)
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """A text without NUL, which no command and no environment can carry."""
+    shown = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
+    if "\0" in shown:
+        msg = f"{name} contains a NUL character, which no program can be given"
+        raise OptionError(msg)
+    return shown
+
+
+def strategy(name: str, value: Any) -> JobErrorStrategy:
+    """An error strategy by its name."""
+    try:
+        return JobErrorStrategy(value)
+    except ValueError:
+        known = [item.value for item in JobErrorStrategy]
+        raise OptionError(unknown(name, str(value), known)) from None
+
+
+def _optional_seconds(name: str, value: Any) -> float | None:
+    return None if value is None else seconds(name, value)
+
+
+def _path(name: str, value: Any) -> str | None:
+    return None if value is None else os.path.abspath(text(name, value))
+
+
+def _env(name: str, value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping):
+        msg = f"{name}={value!r} must be a mapping of names to values"
+        raise OptionError(msg)
+    pairs = tuple((text(name, key), text(f"{name}[{key!r}]", item)) for key, item in value.items())
+    for key, _ in pairs:
+        if not _ENV_NAME.fullmatch(key):
+            msg = f"{name}: {key!r} is no name of an environment variable"
+            raise OptionError(msg)
+    return pairs
+
+
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _tags(name: str, value: Any) -> tuple[str, ...]:
+    return (text(name, value),) if isinstance(value, str) else tuple(text(name, item) for item in value)
+
+
+_CHECKS: Final[Mapping[str, Any]] = {
+    "priority": whole,
+    "error_strategy": strategy,
+    "retries": whole,
+    "retry_delay": seconds,
+    "timeout": _optional_seconds,
+    "grace": seconds,
+    "env": _env,
+    "cwd": _path,
+    "stdin": _path,
+    "stdout": _path,
+    "stderr": _path,
+    "title": text,
+    "user": text,
+    "tags": _tags,
+}

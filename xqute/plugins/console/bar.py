@@ -1,0 +1,118 @@
+"""The live display of a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .moment import Closing, Moment, Told
+from .terminal import PATH_WIDTH, is_terminal, plain, write
+
+
+class Bar:
+    """Two live lines at the bottom of a terminal."""
+
+    #: A process has one terminal; what others say while a bar is there goes through its console.
+    shown: ClassVar[Bar | None] = None
+
+    def __init__(self, out: RichConsole) -> None:
+        """Show it.
+
+        Raises:
+            LiveError: Somebody else's live display is there.
+        """
+        self.out = out
+        # what the program prints appears above the bar; what it pipes away stays untouched
+        self._live = Live(
+            console=out,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
+        )
+        self._live.start()
+        Bar.shown = self
+
+    def show(self, moment: Moment) -> None:
+        """Draw it anew."""
+        self._live.update(_drawing(moment), refresh=True)
+
+    def say(self, told: Told) -> None:
+        """A failure, above the bar."""
+        sign, style = ("↻", "yellow") if told.again else ("✗", "bold red")
+        text = Text.assemble((sign, style), f" job {told.job.id} ", (plain(told.job.title), "bold"))
+        text.append(f"  {plain(told.reason)}", style)
+        if told.said:
+            text.append(f"\n    {plain(told.said)}")
+        if not told.again:
+            text.append(f"\n    {plain(told.job.directory, PATH_WIDTH)}", "dim")
+        write(self.out, text)
+
+    def count(self, untold: int) -> None:
+        """Failures that are not told one by one."""
+        write(self.out, Text(f"✗ and {untold} more", "red"))
+
+    def leave(self) -> None:
+        """Give the terminal back."""
+        if Bar.shown is self:
+            Bar.shown = None
+        self._live.stop()
+
+    def close(self, closing: Closing) -> None:
+        """The tables that stay."""
+        self.out.print(_numbers(closing.moment))
+        if closing.failed:
+            self.out.print(_failures(closing))
+        if closing.stopped:
+            write(self.out, Text(f"  stopped: {closing.stopped}", "bold yellow"))
+        write(self.out, Text.assemble(("  job directories: ", "dim"), f"{closing.metadir}/<job>"))
+
+
+def _drawing(moment: Moment) -> RenderableType:
+    top = Table.grid(expand=True, padding=(0, 1))
+    top.add_column(ratio=1)
+    top.add_column(no_wrap=True)
+    bar = ProgressBar(max(1, moment.jobs), moment.ended, complete_style="green")
+    top.add_row(bar, Text(f"{moment.ended} of {moment.jobs}  {moment.speed}"))
+    bottom = moment.sentence()
+    bottom.no_wrap, bottom.overflow = True, "ellipsis"
+    return Group(top, bottom)
+
+
+def _numbers(moment: Moment) -> Table:
+    groups = moment.groups("finished", "failed", "retries")
+    table = Table(box=box.SIMPLE_HEAD)
+    for name, _, style in groups:
+        table.add_column(name, justify="right", style=style)
+    table.add_column("time", justify="right")
+    table.add_column("jobs/s", justify="right")
+    numbers = [f"{count}" for _, count, _ in groups]
+    table.add_row(*numbers, f"{moment.seconds:.1f} s", f"{moment.total_rate:.1f}")
+    return table
+
+
+def _failures(closing: Closing) -> Table:
+    failed = closing.moment.failed
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=Text("  failed jobs", "bold red"),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("job", justify="right")
+    for name in ("title", "reason", "last line on stderr"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for told in closing.failed:
+        words = (plain(told.job.title), plain(told.reason), plain(told.said))
+        table.add_row(str(told.job.id), *(Text(word) for word in words))
+    if failed > len(closing.failed):
+        table.caption = Text(f"  and {failed - len(closing.failed)} more", "bold red")
+    return table

@@ -1,0 +1,301 @@
+"""`Xqute`: what users hold; it joins a store and a scheduler, and wires everything."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Final, Self
+
+from . import leftovers
+from .arguments import failure_budget, forks, need_loop, statuses
+from .engine.driver import Driver
+from .engine.killer import Killer
+from .engine.lifecycle import Lifecycle
+from .engine.room import Room, StopReason
+from .errors import Halted
+from .job import Job
+from .keeper import JobKeeper
+from .metadir import prepare_root
+from .options import OPTION_NAMES, JobOptions, apply_options
+from .plugin import Plugins, load_entry_points
+from .report import Failure, Report, Stats
+from .scheduler import Scheduler
+from .schedulers.names import make_scheduler
+from .settings import NUM_RETRIES, REPORT_FAILURES
+from .states import JobStatus
+from .store import Draft, Query, Store
+from .stores.names import make_store
+from .task import Call, Command, make_call
+
+
+class Xqute:
+    """Joins a store and a scheduler; its pushes are one run.
+
+    Must be made where an event loop runs. `push` accepts and stores; the first `run_until_complete`,
+    `await job` or `async with` starts the engine, one background task that runs the jobs. It ends when
+    nothing can go on; a later push and wait starts it again.
+
+    Args:
+        scheduler: A name (`local`), a subclass of `Scheduler`, or an object of one.
+        job_metadir: Where the job directories are; made absolute at once.
+        job_error_strategy: What a failed job means: `ignore`, `retry` or `halt`.
+        job_num_retries: Attempts after the first, with `retry`.
+        scheduler_forks: Jobs at a time; by default 1 on local, 100 on a batch scheduler.
+        scheduler_prescript: Shell text before each command, under `set -e`.
+        scheduler_postscript: Shell text after each command, whatever happened.
+        scheduler_jobprefix: How the jobs are named at the scheduler.
+        plugins: Plugins of this producer: modules, classes or objects.
+        store: Where jobs are remembered: a URL or a store; by default `<job_metadir>/xqute.db`.
+        max_failures: Stop the run at so many failed jobs: a number, or a share such as "5%".
+        progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
+        **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
+
+    Raises:
+        OptionError: An option is not known; names the nearest.
+        MetadirError: The metadir can't be made or written.
+        NoEventLoop: No event loop runs.
+    """
+
+    def __init__(
+        self,
+        scheduler: str | type[Scheduler] | Scheduler = "local",
+        *,
+        job_metadir: str | os.PathLike[str] = "./.xqute/",
+        job_error_strategy: str = "ignore",
+        job_num_retries: int = NUM_RETRIES,
+        scheduler_forks: int | None = None,
+        scheduler_prescript: str = "",
+        scheduler_postscript: str = "",
+        scheduler_jobprefix: str = "",
+        plugins: Sequence[Any] = (),
+        store: str | Store | None = None,
+        max_failures: int | str | None = None,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> None:
+        """Check everything that can be checked; nothing runs yet."""
+        need_loop()
+        self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
+        self.scheduler = make_scheduler(scheduler, options, _ARGUMENTS | _DEFAULTABLE)
+        self.scheduler.forks = forks(scheduler_forks, self.scheduler)
+        self.scheduler.prescript = scheduler_prescript
+        self.scheduler.postscript = scheduler_postscript
+        self.scheduler.jobprefix = scheduler_jobprefix
+        self.metadir = prepare_root(job_metadir)
+        self.run = secrets.token_hex(4)
+        load_entry_points()
+        own = Plugins([*plugins, *self._progress(progress)])
+        self._wire(make_store(store, self.metadir), own)
+        self._room.budget = failure_budget(max_failures)
+
+    @staticmethod
+    def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
+        """The options that are for jobs, taken out of those that are for the scheduler."""
+        mine = {name: options.pop(name) for name in _DEFAULTABLE & options.keys()}
+        return apply_options(JobOptions(), {**mine, "error_strategy": strategy, "retries": retries})
+
+    def _progress(self, wanted: bool | None) -> list[Any]:  # noqa: FBT001  as it was given
+        if wanted is None:
+            wanted = os.environ.get("XQUTE_PROGRESS") == "1"
+        # rich is only paid for by those who look
+        return [import_module("xqute.plugins.console").Console(self)] if wanted else []
+
+    def _wire(self, store: Store, plugins: Plugins) -> None:
+        """Make the parts known to each other."""
+        self._store = store
+        self._keeper = JobKeeper(self.scheduler.get_job_class(), str(self.metadir), os.getcwd())
+        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._room = Room(self.scheduler, store, plugins, self, self.run, owner, self._keeper.find)
+        self._lifecycle = Lifecycle(self._room)
+        killer = Killer(self._room, self._lifecycle)
+        self._driver = Driver(self._room, self._lifecycle, killer, self._keeper.root)
+        self._keeper.meet(self._room, self._lifecycle, killer, self._driver)
+
+    # Pushing
+
+    async def push(self, call: Command, **options: Any) -> Job:
+        """Accept a command: a list is an argv, a str is a shell line.
+
+        The job is durable when this returns; it runs when the engine does.
+
+        Args:
+            call: What to run.
+            **options: `priority, retries, retry_delay, timeout, grace, env, cwd, stdin, stdout,
+                stderr, title, user, tags, error_strategy`.
+
+        Raises:
+            OptionError: The command or an option is not usable.
+            StoreError: It could not be kept.
+        """
+        return (await self.push_many((call,), **options))[0]
+
+    async def push_many(self, calls: Iterable[Command], **options: Any) -> list[Job]:
+        """Accept several commands, all or none, in one transaction; the options are for each."""
+        need_loop()
+        chosen = apply_options(self._options, options)
+        made = [make_call(command, chosen) for command in calls]
+        if not made:
+            return []
+        await self._driver.open()
+        keeper = self._keeper
+        pattern = keeper.make(0, made[0], self._room.now())
+        self._lifecycle.draft(pattern)
+        first = await self._store.accept(self.run, _drafts(made, pattern, chosen))
+        jobs = [keeper.make(id_, call, pattern.created) for id_, call in enumerate(made, first)]
+        keeper.known.update(zip(range(first, first + len(jobs)), jobs, strict=True))
+        self._lifecycle.admit(jobs, pattern)
+        if not self._driver.running:
+            leftovers.pushed(keeper.root, len(jobs))
+        return jobs
+
+    # Running
+
+    async def run_until_complete(self) -> Report:
+        """Run until nothing of the run can go on: all jobs have ended, or the run was stopped.
+
+        A halt returns normally; `stop_reason` tells. Cancelling this stops the run, and passes on when
+        nothing of it is left.
+        """
+        self._driver.forget_stop()
+        await self._driver.start()
+        await self._driver.ended()
+        report = None if self._driver.crash else await self._report()
+        await self._driver.close()
+        if report is None:
+            raise self._driver.crash or RuntimeError
+        return report
+
+    async def __aenter__(self) -> Self:
+        """Start the engine; it runs what is pushed, until the block is left."""
+        await self._driver.open()
+        self._room.held = True
+        self._driver.forget_stop()
+        await self._driver.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for all jobs; an exception in the block stops the run first.
+
+        Raises:
+            Halted: The run was stopped by a failure.
+        """
+        self._room.held = False
+        if error is not None:
+            cancelled = isinstance(error, asyncio.CancelledError)
+            self.request_stop("cancelled" if cancelled else f"stopped by {type(error).__name__}")
+        self._room.wake.set()
+        await self._driver.ended()
+        await self._driver.close()
+        if error is None:
+            self._raise_what_happened()
+
+    def _raise_what_happened(self) -> None:
+        if self._driver.crash is not None:
+            raise self._driver.crash
+        stop = self._room.stop
+        if stop is not None and stop.code in _FAILED_STOPS:
+            raise Halted(str(stop), stop)
+
+    def request_stop(self, reason: str) -> None:
+        """Stop the run: nothing new starts, what runs is killed; the first reason wins."""
+        self._room.request_stop(StopReason(reason))
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the run was stopped; None when it was not."""
+        return self._room.stop
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The jobs of this run, in the order they were pushed."""
+        return list(self._keeper.known.values())
+
+    # Looking
+
+    async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
+        """The jobs in the order in which they end, however they do."""
+        ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
+        tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
+        for task in tasks:
+            task.add_done_callback(ended.put_nowait)
+        try:
+            for _ in range(len(tasks)):
+                task = await ended.get()
+                task.result()
+                yield tasks[task]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def get(self, id: int) -> Job:
+        """The job with this id, of any run in the store.
+
+        Raises:
+            JobNotFound: There is none.
+        """
+        await self._driver.open()
+        return await self._keeper.get(id)
+
+    async def find(
+        self,
+        *,
+        status: JobStatus | str | Iterable[JobStatus | str] | None = None,
+        tag: str | None = None,
+        user: str | None = None,
+        run: str | None = None,
+        limit: int = 100,
+    ) -> list[Job]:
+        """Jobs of all runs in the store that match, oldest first."""
+        await self._driver.open()
+        query = Query(run=run, statuses=statuses(status), user=user, tag=tag, limit=limit)
+        return self._keeper.load_all(await self._store.page(query))
+
+    async def stats(self) -> Stats:
+        """How the run stands now."""
+        room = self._room
+        counts = {status: count for status, count in room.counts.items() if count}
+        return Stats(counts, len(room.live), self.scheduler.forks, self._driver.running, _commands(self))
+
+    async def _report(self) -> Report:
+        counts = {status: count for status, count in self._room.counts.items() if count}
+        failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
+        rows = await self._store.page(failed) if counts.get(JobStatus.FAILED) else []
+        failures = [_failure(job) for job in self._keeper.load_all(rows)]
+        return Report(counts, failures, self._driver.seconds, self._room.stop, _commands(self))
+
+
+_ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
+_DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title"}
+
+
+#: Stops that are no wish of the user's.
+_FAILED_STOPS: Final = frozenset({"halt", "max_failures"})
+
+
+def _drafts(calls: Sequence[Call], pattern: Job, options: JobOptions) -> list[Draft]:
+    make = partial(
+        Draft, int(pattern.status), options.priority, document=pattern.document(), user=options.user
+    )
+    tags = "\n".join(options.tags)
+    return [make(call=call.as_json(), tags=tags, title=options.title) for call in calls]
+
+
+def _commands(xqute: Xqute) -> Mapping[str, int]:
+    """How often each command of a batch scheduler was run."""
+    return dict(getattr(xqute.scheduler, "commands", {}))
+
+
+def _failure(job: Job) -> Failure:
+    tail = tuple(job.stderr_tail())
+    return Failure(job.id, job.title, str(job.reason), job.attempt, tail, job.directory)

@@ -1,0 +1,80 @@
+"""What `run_until_complete()` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .states import JobStatus
+
+
+class Failure(NamedTuple):
+    """A job that failed.
+
+    Attributes:
+        id, title: Which job.
+        reason: The sentence.
+        attempt: How many attempts it had.
+        stderr: The last lines it wrote on stderr.
+        directory: Where its files are.
+    """
+
+    id: int
+    title: str
+    reason: str
+    attempt: int
+    stderr: Sequence[str]
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run stands when its engine ended.
+
+    Attributes:
+        counts: Jobs of the run by status; statuses without jobs are left out.
+        failures: The failed jobs, oldest first, at most 1 000.
+        seconds: From the first start of the engine to now.
+        stop_reason: Why it was stopped; None when nothing could go on by itself.
+        commands: How often each command of a batch scheduler was run.
+    """
+
+    counts: Mapping[JobStatus, int]
+    failures: Sequence[Failure]
+    seconds: float
+    stop_reason: object = None
+    commands: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every job ended well."""
+        well = (JobStatus.FINISHED, JobStatus.SKIPPED)
+        return all(status in well for status in self.counts)
+
+    def __str__(self) -> str:
+        """One line for people, and one per failure."""
+        counted = ", ".join(f"{count} {status.name.lower()}" for status, count in sorted(self.counts.items()))
+        lines = [f"{counted or 'no jobs'} in {self.seconds:.1f} s"]
+        if self.stop_reason is not None:
+            lines.append(f"{self.stop_reason}")
+        lines += [f"job {failure.id} ({failure.title}): {failure.reason}" for failure in self.failures]
+        return "\n".join(lines)
+
+
+class Stats(NamedTuple):
+    """How a run stands at one moment.
+
+    Attributes:
+        counts: Jobs of the run by status; statuses without jobs are left out.
+        live: Jobs that hold a fork.
+        forks: How many may.
+        running: An engine runs.
+        commands: How often each command of a batch scheduler was run.
+    """
+
+    counts: Mapping[JobStatus, int]
+    live: int
+    forks: int
+    running: bool
+    commands: Mapping[str, int]

@@ -1,0 +1,1 @@
+"""Rules: plain functions that decide; no await, no clock, no disk."""

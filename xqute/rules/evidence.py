@@ -1,0 +1,179 @@
+"""What has happened to a job, judged from what is known about it.
+
+Pure: facts in, an event or nothing out. Nothing is ever concluded from not knowing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..states import Answer, FileNews, FileState, JobEvent, JobStatus, Presence, Reason
+
+#: An answer nobody gave.
+NOT_ASKED = Answer(Presence.UNKNOWN)
+
+
+class Evidence(NamedTuple):
+    """Everything known about a job's newest start at one moment.
+
+    Attributes:
+        status: Where the job stands.
+        files: What its files say.
+        answer: What its scheduler says.
+        waited: Seconds since the files ended, or since the scheduler first said it is gone.
+        grace: Seconds that files may be late.
+        claims: Its script is our wrapper.
+        timed_out: The engine asked it to stop because it ran too long; its reason.
+        stopped_by: Who asked to stop it.
+        resubmits: How often this start was handed over again.
+        max_resubmits: How often it may be.
+    """
+
+    status: JobStatus
+    files: FileNews
+    answer: Answer = NOT_ASKED
+    waited: float = 0.0
+    grace: float = 0.0
+    claims: bool = True
+    timed_out: Reason | None = None
+    stopped_by: str = ""
+    resubmits: int = 0
+    max_resubmits: int = 0
+
+
+class Judgement(NamedTuple):
+    """An event and its reason; FAILED stands for any failed start, `rules.verdict` says what follows."""
+
+    event: JobEvent
+    reason: Reason
+    rc: int | None = None
+
+
+def judge(evidence: Evidence) -> Judgement | None:
+    """The event that the evidence proves; None: nothing yet."""
+    if evidence.files.state in _ENDED:
+        return _judge_killing_end(evidence) if evidence.status is JobStatus.KILLING else _judge_end(evidence)
+    if evidence.files.state is FileState.RUNNING and evidence.status is JobStatus.SUBMITTED:
+        return Judgement(JobEvent.STARTED, Reason("RUNNING"))
+    if evidence.answer.presence is not Presence.GONE:
+        return None
+    if evidence.status is JobStatus.KILLING:
+        return Judgement(JobEvent.KILLED, _killed(evidence))
+    return _judge_gone(evidence) if evidence.waited >= evidence.grace else None
+
+
+_ENDED = frozenset({FileState.FINISHED, FileState.FAILED, FileState.SKIPPED})
+
+
+def _judge_end(evidence: Evidence) -> Judgement | None:
+    """The wrapper, or an author's script, said how it ended."""
+    files = evidence.files
+    if evidence.timed_out is not None and not _well(files):
+        return Judgement(JobEvent.FAILED, evidence.timed_out, files.rc)
+    if files.state is FileState.SKIPPED:
+        return Judgement(JobEvent.SKIPPED, Reason("SKIPPED"), files.rc)
+    if files.rc is None:
+        return _judge_torn(evidence)
+    if files.signal:
+        return _judge_asked_to_stop(evidence)
+    if files.rc == 0:
+        return Judgement(JobEvent.SUCCEEDED, Reason("EXIT", {"rc": 0}), 0)
+    return Judgement(JobEvent.FAILED, rc_reason(files.rc), files.rc)
+
+
+def _judge_torn(evidence: Evidence) -> Judgement | None:
+    """An author's script wrote a word but no rc; the rc may still be on its way."""
+    if evidence.waited < evidence.grace:
+        return None
+    said = evidence.files.state.name
+    message = f"its script wrote {said} and no return code to job.rc"
+    return Judgement(JobEvent.FAILED, Reason("CORRUPT", {"message": message}))
+
+
+def _judge_asked_to_stop(evidence: Evidence) -> Judgement | None:
+    """A signal asked the wrapper to stop, and it was not us: the scheduler may know why."""
+    files = evidence.files
+    if evidence.answer.presence is Presence.GONE and evidence.answer.reason is not None:
+        return Judgement(JobEvent.FAILED, evidence.answer.reason, files.rc)
+    if evidence.waited < evidence.grace:
+        return None
+    number = _SIGNALS.get(files.signal, 0)
+    detail = {
+        "signal": number,
+        "name": f"SIG{files.signal}",
+        "message": f"asked to stop by SIG{files.signal}",
+    }
+    return Judgement(JobEvent.FAILED, Reason("SIGNAL", detail), files.rc)
+
+
+def _judge_killing_end(evidence: Evidence) -> Judgement:
+    """It was asked to stop and ended; by our wrapper's word it may have been faster than the signal."""
+    files = evidence.files
+    if _well(files) and files.ours:
+        return Judgement(JobEvent.SUCCEEDED, Reason("EXIT", {"rc": 0}), 0)
+    return Judgement(JobEvent.KILLED, _killed(evidence), files.rc)
+
+
+def _judge_gone(evidence: Evidence) -> Judgement:
+    """The scheduler does not have it any more, and its files never said an end."""
+    files = evidence.files
+    if evidence.timed_out is not None:
+        return Judgement(JobEvent.FAILED, evidence.timed_out)
+    if files.state is FileState.UNREADABLE:
+        return Judgement(JobEvent.FAILED, Reason("CORRUPT", {"message": files.what}))
+    known = evidence.answer.reason
+    if files.state is FileState.ABSENT and evidence.claims and known is None:
+        if evidence.resubmits < evidence.max_resubmits:
+            return Judgement(JobEvent.RETURNED, Reason("LOST", {"message": "it never began"}))
+        told = f"its wrapper never began, in {evidence.resubmits + 1} hand-overs"
+        return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
+    if known is not None:
+        return Judgement(JobEvent.FAILED, known)
+    told = "the scheduler does not have it any more, and its files don't say how it ended"
+    return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
+
+
+def _well(files: FileNews) -> bool:
+    return files.state is FileState.FINISHED and files.rc in (0, None) and not files.signal
+
+
+def _killed(evidence: Evidence) -> Reason:
+    return Reason("KILLED", {"by": evidence.stopped_by or "request"})
+
+
+def rc_reason(rc: int) -> Reason:
+    """The reason of an rc; above 128 a shell tells a signal so (POSIX XCU 2.8.2)."""
+    signal = rc - 128
+    if signal in _NAMES:
+        return Reason("SIGNAL", {"signal": signal, "name": f"SIG{_NAMES[signal]}"})
+    message = _RCS.get(rc)
+    return Reason("EXIT", {"rc": rc, "message": message} if message else {"rc": rc})
+
+
+_RCS: Mapping[int, str] = {
+    126: "the command can't be executed, or its working directory is missing",
+    127: "command not found",
+}
+
+#: The numbers that signal(7) gives on x86 and ARM, for those that end a program.
+_NAMES: Mapping[int, str] = {
+    1: "HUP",
+    2: "INT",
+    3: "QUIT",
+    4: "ILL",
+    6: "ABRT",
+    7: "BUS",
+    8: "FPE",
+    9: "KILL",
+    10: "USR1",
+    11: "SEGV",
+    12: "USR2",
+    13: "PIPE",
+    14: "ALRM",
+    15: "TERM",
+    24: "XCPU",
+    25: "XFSZ",
+    31: "SYS",
+}
+_SIGNALS: Mapping[str, int] = {name: number for number, name in _NAMES.items()}

@@ -1,0 +1,188 @@
+"""The contract of schedulers: what an author writes, and what the engine asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import shutil
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+from diot import Diot
+
+from .errors import BackendUnavailable, OptionError
+from .job import Job
+from .options import refuse_unknown
+from .settings import BATCH_FORKS, GRACE_SECONDS, POLL_SECONDS
+from .states import Answer, Presence
+
+#: What the outcome of handing one job over can be: the scheduler's id of it, or why not.
+Outcome = int | str | Exception
+
+
+class Scheduler(ABC):
+    """Runs jobs somewhere. A subclass needs `name` and three methods; all else has a default.
+
+    The engine writes each job's script before `submit_job` (`await job.wrapped_script(self)` is its
+    path) and the id that `submit_job` returns into `job.lock_file` after it. It follows the job by
+    its status file, and asks `job_is_running` when that file has been silent for `poll_seconds`.
+
+    Class attributes an author may set:
+        name: The word users choose it by; part of the script's file name.
+        job_class: The class of its jobs; an annotation `job_class: MyJob` is enough.
+        options: The options it takes, name → sentence; None takes all.
+        option_prefixes: Prefixes of options it takes besides (`sge_`).
+        default_forks: Jobs at a time when the user gives no `scheduler_forks`.
+        max_batch: Jobs per `submit_jobs`.
+        poll_seconds: How long a job's files may be silent before the scheduler is asked.
+        grace_seconds: How long files may be later than the answer that a job is gone.
+        tells_ends: It calls `self.notify` at once when a job ended, so its files need no sweeping.
+    """
+
+    name: str = ""
+    job_class: type[Job]
+    options: ClassVar[Mapping[str, str] | None] = None
+    option_prefixes: ClassVar[tuple[str, ...]] = ()
+    default_forks: ClassVar[int] = BATCH_FORKS
+    max_batch: int = 64
+    poll_seconds: float = POLL_SECONDS
+    grace_seconds: float = GRACE_SECONDS
+    tells_ends: ClassVar[bool] = False
+
+    #: Set by the producer: shell text before and after each command, jobs at a time, their names.
+    prescript: str = ""
+    postscript: str = ""
+    forks: int = 1
+    jobprefix: str = ""
+
+    def __init__(self, **options: Any) -> None:
+        """Keep the options in `self.config`.
+
+        Raises:
+            OptionError: One is not declared; names the nearest.
+        """
+        self.config = Diot()
+        self.config.update(self.check_options(options))
+        self.notify: Callable[[Sequence[Job]], None] = _nobody_listens
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options, checked against what the class declares."""
+        if cls.options is not None:
+            loose = [name for name in options if not name.startswith(cls.option_prefixes or ("\0",))]
+            refuse_unknown(loose, cls.options, f"option of scheduler {cls.name!r},")
+        return dict(options)
+
+    # The three that must be written
+
+    @abstractmethod
+    async def submit_job(self, job: Job) -> int | str:
+        """Hand the job's script over; return the id it has there (a pid, a job number).
+
+        Raises:
+            SubmitError: It was refused; trying again would be refused again.
+            BackendUnavailable: It could not be asked now; the engine tries again.
+        """
+
+    @abstractmethod
+    async def kill_job(self, job: Job) -> None:
+        """End every process of the job, politely and then firmly; harmless when it has ended."""
+
+    @abstractmethod
+    async def job_is_running(self, job: Job) -> bool:
+        """Whether it is there: pending counts, an unknown id is False.
+
+        Raises:
+            BackendUnavailable: It could not be asked; nothing is concluded.
+        """
+
+    # The plurals the engine calls
+
+    async def submit_jobs(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        """Hand several over: for each its id, or the exception that says why not."""
+        return [await _outcome(self.submit_job(job)) for job in jobs]
+
+    async def kill_jobs(self, jobs: Sequence[Job]) -> None:
+        """End several, at the same time."""
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(self.kill_job(job), name=f"xqute kill {job.id}")
+
+    async def poll_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, Answer]:
+        """Ask about several; one that could not be asked about is UNKNOWN."""
+        return {job: await self._poll_job(job) for job in jobs}
+
+    async def _poll_job(self, job: Job) -> Answer:
+        running = await _outcome(self.job_is_running(job))
+        if isinstance(running, Exception):
+            return Answer(Presence.UNKNOWN)
+        return Answer(Presence.RUNNING if running else Presence.GONE)
+
+    # What may be overridden besides
+
+    async def open(self, stack: AsyncExitStack) -> None:  # noqa: B027  most need nothing
+        """Get ready; push the own clean-up on the caller's stack."""
+
+    def directives(self, job: Job) -> Sequence[str]:
+        """Lines for the scheduler at the top of the job's script."""
+        return ()
+
+    def launch(self, job: Job) -> Sequence[str]:
+        """The argv that runs the job's script on the host where it starts."""
+        script = job.script(self)
+        return ("/bin/sh", script) if job.claims() else (script,)
+
+    @classmethod
+    def get_job_class(cls) -> type[Job]:
+        """The class of its jobs, also when it is only annotated."""
+        given = getattr(cls, "job_class", None)
+        if given is None:
+            given = _annotated(cls)
+        if given is None:
+            return Job
+        if not (isinstance(given, type) and issubclass(given, Job)):
+            msg = f"job_class of scheduler {cls.name!r} is {given!r}: it must be a subclass of xqute.Job"
+            raise OptionError(msg)
+        return given
+
+    def command(self, name: str, default: str) -> str:
+        """The path of one of its commands, as configured.
+
+        Raises:
+            BackendUnavailable: It is not on PATH.
+        """
+        given = str(self.config.get(name, default))
+        found = shutil.which(given)
+        if found is None:
+            msg = f"scheduler {self.name!r}: {given!r} is not on PATH; give its path with {name}="
+            raise BackendUnavailable(msg, scheduler=self.name)
+        return found
+
+
+def _nobody_listens(jobs: Sequence[Job]) -> None:
+    """Take news before an engine listens."""
+
+
+def _annotated(cls: type[Scheduler]) -> Any:
+    """The job class a subclass only annotated, as the first xqute's documentation shows it."""
+    for base in cls.__mro__[: cls.__mro__.index(Scheduler)]:
+        if "job_class" not in inspect.get_annotations(base):
+            continue
+        try:
+            given: Any = inspect.get_annotations(base, eval_str=True)["job_class"]
+        except NameError as exc:
+            msg = f"job_class of {base.__name__} is annotated with a name not known there: {exc}; assign it"
+            raise OptionError(msg) from exc
+        return typing.get_args(given)[0] if typing.get_args(given) else given
+    return None
+
+
+async def _outcome(answer: typing.Awaitable[Any]) -> Any:
+    """What it returns, or the exception it raises."""
+    try:
+        return await answer
+    except Exception as exc:  # noqa: BLE001  the engine decides by its type
+        return exc

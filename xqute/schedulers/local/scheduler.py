@@ -1,0 +1,219 @@
+"""The scheduler `local`: starts wrappers, hears of their exits, and ends what they started."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
+
+from ...errors import BackendUnavailable, SchedulerError, SubmitError
+from ...job import Job
+from ...scheduler import Outcome, Scheduler
+from ...settings import LOCAL_FORKS, SUBMIT_BATCH
+from ...states import Answer, Presence
+from . import processes
+from .ending import Ending, Found, end
+from .exits import HAS_PIDFDS, Exits, Start
+from .leftovers import Leftovers
+from .processes import Process
+from .reasons import reason_of
+from .starting import Starting, descriptor_limit, full, refusal, snapshot
+
+#: A wrapper as young as this may have a trap and no payload yet: what it begins after the polite
+#: signal would not get it, and live until the firm one.
+YOUNG_SECONDS: Final = 0.1
+
+#: Between asking and forcing what an earlier start left, when the next one is about to begin.
+CLEAR_SECONDS: Final = 1.0
+
+
+class LocalScheduler(Scheduler):
+    """Runs jobs as processes of this host."""
+
+    name = "local"
+    options: ClassVar[Mapping[str, str]] = {}
+    default_forks = LOCAL_FORKS
+    max_batch = SUBMIT_BATCH
+    grace_seconds = 0.0
+    tells_ends = True
+
+    #: Whether exits are seen by descriptors; else running jobs are asked in turn.
+    _pidfds: bool = HAS_PIDFDS
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._running: dict[Job, Start] = {}
+        # How the newest start of a job ended, as long as somebody holds the job.
+        self._ends: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
+        self._exits: Exits | None = None
+        self._leftovers = Leftovers()
+        self._starting: Starting | None = None
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        stack.push_async_exit(self._close)
+        self._starting = Starting()
+        self._exits = Exits(self._look, pidfds=self._pidfds)
+        for start in self._running.values():
+            self._exits.add(start)
+
+    async def _close(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        try:
+            await self._leftovers.close(hurry=kind is not None)
+        finally:
+            if self._exits is not None:
+                self._exits.close()
+                self._exits = None
+            if self._starting is not None:
+                self._starting.close()
+                self._starting = None
+
+    # Starting
+
+    async def submit_job(self, job: Job) -> int | str:
+        [outcome] = await self.submit_jobs([job])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def submit_jobs(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        again = [job for job in jobs if job.start > 1]
+        refused = await self._clear(again) if again else {}
+        starting, exits = self._starting, self._exits
+        if starting is None or exits is None:
+            return [BackendUnavailable("the scheduler 'local' is not open")] * len(jobs)
+        environ = snapshot()
+        limit = descriptor_limit()
+        exits.newest = starting.newest()
+        outcomes: list[Outcome] = []
+        trouble: BackendUnavailable | None = None
+        for job in jobs:
+            if exits.newest >= limit and self._running:
+                trouble = trouble or full(job, len(self._running))
+            outcome = trouble or refused.get(job) or self._start(job, environ, starting, exits)
+            if isinstance(outcome, BackendUnavailable):
+                trouble = outcome
+            outcomes.append(outcome)
+        return outcomes
+
+    def _start(self, job: Job, environ: dict[bytes, bytes], starting: Starting, exits: Exits) -> Outcome:
+        argv: Sequence[str] = ()
+        try:
+            argv = self.launch(job)
+            environ[processes.MARK] = job.mark.encode()
+            pid = starting.spawn(argv, environ)
+        except OSError as exc:
+            return refusal(job, job.script(self), argv, exc)
+        except Exception as exc:  # noqa: BLE001  what a subclass answered; the engine reads it
+            return exc
+        self._running[job] = start = Start(job, pid)
+        self._ends.pop(job, None)
+        exits.add(start)
+        return pid
+
+    async def _clear(self, jobs: Sequence[Job]) -> Mapping[Job, Outcome]:
+        """End what earlier starts left; what can't be ended keeps its job from starting."""
+        now = time.monotonic()
+        left = await self._end([self._ending(job, now, CLEAR_SECONDS) for job in jobs])
+        return {
+            ending.job: SubmitError(
+                f"{_survivors(ending, there)}: a second start beside them could do harm",
+                scheduler=self.name,
+            )
+            for ending, there in left.items()
+        }
+
+    # Watching
+
+    def _look(self, starts: Sequence[Start]) -> None:
+        ended = [start for start in starts if start.reap()]
+        for start in ended:
+            self._note(start)
+        if ended:
+            self.notify([start.job for start in ended])
+
+    def _note(self, start: Start) -> None:
+        """Keep what is known about a start that ended."""
+        job, code = start.job, start.exit
+        if self._running.get(job) is start and code is not None:
+            del self._running[job]
+            self._ends[job] = code
+            job.usage = start.usage
+        if not start.killers and start.left_something():
+            self._leftovers.add(start)
+
+    async def job_is_running(self, job: Job) -> bool:
+        return self._answer(job).presence is Presence.RUNNING
+
+    async def poll_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, Answer]:
+        return {job: self._answer(job) for job in jobs}
+
+    def _answer(self, job: Job) -> Answer:
+        start = self._running.get(job)
+        if start is not None:
+            if not start.reap():
+                return Answer(Presence.RUNNING)
+            if self._exits is not None:
+                self._exits.remove(start)
+            self._note(start)
+        code = self._ends.get(job)
+        if code is not None:
+            return Answer(Presence.GONE, reason_of(code))
+        return Answer(Presence.RUNNING if self._stranger(job) else Presence.GONE)
+
+    def _stranger(self, job: Job) -> Process | None:
+        """The wrapper of a job that another process started, when it runs."""
+        process = processes.read(int(job.uid)) if job.uid.isdecimal() else None
+        if process is None:
+            return None
+        ours = processes.mark_of(process.pid) == job.mark.encode()
+        named = os.fsencode(job.script(self)) in processes.arguments(process.pid)
+        return process if ours or named else None
+
+    # Killing
+
+    async def kill_job(self, job: Job) -> None:
+        await self.kill_jobs([job])
+
+    async def kill_jobs(self, jobs: Sequence[Job]) -> None:
+        now = time.monotonic()
+        endings = []
+        for job in dict.fromkeys(jobs):
+            grace = job.call.options.grace if job.kill_grace is None else job.kill_grace
+            endings.append(self._ending(job, now, grace))
+        left = await self._end(endings)
+        if left:
+            told = "; ".join(_survivors(ending, there) for ending, there in left.items())
+            raise SchedulerError(told, scheduler=self.name)
+
+    def _ending(self, job: Job, now: float, grace: float) -> Ending:
+        start = self._running.get(job)
+        stranger = None if start or job in self._ends else self._stranger(job)
+        polite = max(now, start.begun + YOUNG_SECONDS) if start else now
+        return Ending(job, start=start, stranger=stranger, polite=polite, firm=polite + grace)
+
+    async def _end(self, endings: Sequence[Ending]) -> Found:
+        starts = [ending.start for ending in endings if ending.start is not None]
+        for start in starts:
+            start.killers += 1
+        try:
+            return await end(endings)
+        finally:
+            for start in starts:
+                start.killers -= 1
+                # Only when the call was cancelled: else nothing is left, or what is was named.
+                if start.exit is not None and not start.killers and start.left_something():
+                    self._leftovers.add(start)
+
+
+def _survivors(ending: Ending, there: Sequence[Process]) -> str:
+    numbers = {process.pid for process in there}
+    if ending.start is not None and ending.lives:
+        numbers.add(ending.start.pid)
+    told = ", ".join(str(number) for number in sorted(numbers))
+    return f"{ending.job}: processes {told} did not end when they were killed"

@@ -1,0 +1,83 @@
+"""Every number that could have been another: its unit in the name, its default, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Forks on the local scheduler when none are given: the seed runs one job after another.
+LOCAL_FORKS: Final = 1
+
+#: Our jobs in a batch scheduler's queue when no forks are given.
+BATCH_FORKS: Final = 100
+
+#: Retries with the error strategy `retry`.
+NUM_RETRIES: Final = 3
+
+#: Before the first retry, in seconds. Later ones wait longer: see `rules.verdict.delay`.
+RETRY_DELAY_SECONDS: Final = 1.0
+
+#: No retry waits longer than this, however many went before.
+RETRY_DELAY_MAX_SECONDS: Final = 300.0
+
+#: Each retry waits this many times as long as the one before.
+RETRY_BACKOFF: Final = 2.0
+
+#: Part of a delay that is drawn by chance, so that jobs that failed together don't return together.
+RETRY_JITTER: Final = 0.25
+
+#: From the polite signal to the firm one.
+KILL_GRACE_SECONDS: Final = 5.0
+
+#: What a kill may take beyond its grace before the survivors are named.
+KILL_BOUND_SECONDS: Final = 15.0
+
+#: How often a start whose claim never appeared is handed over again before it is LOST.
+RESUBMITS: Final = 3
+
+#: How long files may be later than the scheduler's word that a job is gone. Network file systems
+#: cache attributes for up to 60 s (acdirmax of nfs(5)); a backend with its own knowledge says less.
+GRACE_SECONDS: Final = 10.0
+
+#: Between two sweeps over the status files: first, and after a long silence.
+SWEEP_MIN_SECONDS: Final = 0.05
+SWEEP_MAX_SECONDS: Final = 2.0
+
+#: Each sweep without news waits this many times as long as the one before.
+SWEEP_BACKOFF: Final = 1.5
+
+#: A job whose files were silent this long is asked about at its scheduler.
+POLL_SECONDS: Final = 5.0
+
+#: Waits after trouble of the infrastructure: first, and at most.
+TROUBLE_MIN_SECONDS: Final = 0.5
+TROUBLE_MAX_SECONDS: Final = 30.0
+
+#: A hook that takes longer is named in the log, and one that takes much longer is cancelled.
+HOOK_SLOW_SECONDS: Final = 10.0
+HOOK_MAX_SECONDS: Final = 60.0
+
+#: What the hooks of a run that is over may take together before they are left behind.
+HOOKS_BOUND_SECONDS: Final = 90.0
+
+#: Jobs whose hooks run at the same time.
+HOOK_LINES: Final = 64
+
+#: Jobs handed to a scheduler without letting the event loop breathe. A spawn holds it for about
+#: a third of a millisecond.
+SUBMIT_BATCH: Final = 32
+
+#: Largest result of a command, in bytes.
+RESULT_MAX_BYTES: Final = 16 * 1024 * 1024
+
+#: Status and rc files are some bytes; more is not from a wrapper.
+STATUS_MAX_BYTES: Final = 4096
+
+#: Lines and bytes of stderr that a failure quotes.
+TAIL_LINES: Final = 5
+TAIL_BYTES: Final = 4096
+
+#: Failures a report keeps; a run may have more, the counts are whole.
+REPORT_FAILURES: Final = 1000
+
+#: Descriptors left alone below the limit of the process (files being read, the store, the program).
+SPARE_DESCRIPTORS: Final = 64

@@ -1,0 +1,1 @@
+"""The stores that come with xqute; the contract is `xqute.store`."""

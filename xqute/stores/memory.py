@@ -1,0 +1,142 @@
+"""Jobs in this process's memory, for tests and runs nobody will ask about."""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from xqute.states import JobStatus
+from xqute.store import Draft, Query, Record, Row, RunRow, Store
+
+
+class _Queue:
+    """The queued jobs of one run, as heaps. Entries may be stale: the job has the last word."""
+
+    def __init__(self) -> None:
+        self.ready: list[tuple[int, int]] = []
+        self.asleep: list[tuple[float, int]] = []
+
+    def add(self, row: Row) -> None:
+        if row.after:
+            heapq.heappush(self.asleep, (row.after, row.id))
+        else:
+            heapq.heappush(self.ready, (-row.priority, row.id))
+
+    def due(self, now: float) -> Iterator[int]:
+        while self.asleep and self.asleep[0][0] <= now:
+            yield heapq.heappop(self.asleep)[1]
+
+
+class MemoryStore(Store):
+    """Remembers jobs as long as it lives; the same promises otherwise."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.token = secrets.token_hex(4)
+        self._jobs: dict[int, Row] = {}
+        self._words: dict[int, tuple[str, list[str]]] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._counts: dict[str, Counter[int]] = {}
+        self._runs: dict[str, RunRow] = {}
+        self._settings: dict[str, str] = {"token": self.token}
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def run(self, run: RunRow) -> None:
+        self._runs[run.id] = run
+
+    async def runs(self) -> list[RunRow]:
+        return sorted(self._runs.values(), key=lambda run: run.created)
+
+    async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
+        # Jobs are never deleted, so their number is the newest id.
+        first = len(self._jobs) + 1 if drafts else 0
+        for job, draft in enumerate(list(drafts), first):
+            status, priority, call, document, user, tags, _ = draft
+            self._words[job] = (user, tags.split("\n"))
+            self._put(Row(job, run, status, priority, 0, 1, 0.0, "", "", call, document))
+        return first
+
+    def _put(self, row: Row) -> None:
+        counts = self._counts.setdefault(row.run, Counter())
+        if row.id in self._jobs:
+            counts[self._jobs[row.id].status] -= 1
+        counts[row.status] += 1
+        self._jobs[row.id] = row
+        if row.status == JobStatus.QUEUED and not row.owner:
+            self._queues.setdefault(row.run, _Queue()).add(row)
+
+    async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
+        queue = self._queues.get(run, _Queue())
+        for job in queue.due(now):
+            row = self._jobs[job]
+            if row.after <= now and self._claimable(row):
+                self._put(row._replace(after=0.0))
+        rows: list[Row] = []
+        while queue.ready and len(rows) < count:
+            row = self._jobs[heapq.heappop(queue.ready)[1]]
+            if not row.after and self._claimable(row):
+                rows.append(row._replace(owner=owner, start=row.start + 1))
+                self._put(rows[-1])
+        return rows
+
+    @staticmethod
+    def _claimable(row: Row) -> bool:
+        return row.status == JobStatus.QUEUED and not row.owner
+
+    async def release(self, owner: str, ids: Sequence[int]) -> None:
+        for row in await self.get(ids):
+            if row.owner == owner and row.status == JobStatus.QUEUED:
+                self._put(row._replace(owner="", start=row.start - 1))
+
+    async def record(self, records: Sequence[Record]) -> set[int]:
+        fenced = set()
+        for job, start, status, attempt, uid, document, after, held in records:
+            row = self._jobs.get(job)
+            if row is None or row.start != start:
+                fenced.add(job)
+                continue
+            kept = row.owner if held else ""
+            self._put(
+                row._replace(
+                    status=status,
+                    attempt=attempt,
+                    uid=uid,
+                    document=document,
+                    after=after,
+                    owner=kept,
+                )
+            )
+        return fenced
+
+    async def get(self, ids: Sequence[int]) -> list[Row]:
+        return [self._jobs[job] for job in ids if job in self._jobs]
+
+    async def page(self, query: Query) -> list[Row]:
+        later = islice(self._jobs.values(), max(query.beyond, 0), None)
+        return list(islice((row for row in later if self._matches(row, query)), max(query.limit, 0)))
+
+    def _matches(self, row: Row, query: Query) -> bool:
+        user, tags = self._words[row.id]
+        return (
+            query.run in {None, row.run}
+            and (not query.statuses or row.status in query.statuses)
+            and query.user in {None, user}
+            and (query.tag is None or query.tag in tags)
+        )
+
+    async def counts(self, run: str) -> Mapping[int, int]:
+        counts = self._counts.get(run, Counter[int]())
+        return {status: count for status, count in counts.items() if count}
+
+    async def setting(self, key: str, value: str | None = None) -> str | None:
+        if value is not None:
+            self._settings[key] = value
+        return self._settings.get(key)

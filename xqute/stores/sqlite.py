@@ -1,0 +1,313 @@
+"""Jobs in one SQLite file, for any number of processes of one host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from xqute.errors import StoreError
+from xqute.store import Draft, Query, Record, Row, RunRow, Store
+
+from .sqlite_file import (
+    checkpoint,
+    connect,
+    finish,
+    is_locked,
+    make_file,
+    meaning,
+    prepare,
+    schema,
+    statements,
+)
+
+#: How long a locked file is tried again, and the pauses between, first and longest.
+LOCK_SECONDS: Final = 10.0
+PAUSE_MIN_SECONDS: Final = 0.001
+PAUSE_MAX_SECONDS: Final = 0.01
+
+#: Rows written without letting the event loop breathe: some milliseconds.
+BREATH_ROWS: Final = 500
+
+#: Rows written between two checkpoints. Accepted one by one, each leaves about 25 kB in the log.
+CHECKPOINT_ROWS: Final = 500
+
+#: What the last checkpoint may take before the program goes on without it.
+CLOSE_SECONDS: Final = 10.0
+
+T = TypeVar("T")
+_WIDTH: Final = len(Row._fields)
+
+
+class SqliteStore(Store):
+    """Remembers jobs in one file, in WAL mode.
+
+    Statements run on the event loop's own thread: one takes microseconds, handing it to another
+    thread takes more. They never wait there: a locked file is tried again after a pause. What takes
+    longer breathes in between, on a connection of its own.
+
+    Args:
+        path: The file. Its directory must exist.
+        patience: Seconds a locked file is tried again before `StoreUnavailable`.
+        steps: The scripts that lead from each schema to the next.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        patience: float = LOCK_SECONDS,
+        steps: Sequence[str] | None = None,
+    ) -> None:
+        """Touches no file yet."""
+        self.path = os.path.abspath(path)
+        self.token = ""
+        self._patience = patience
+        self._steps = schema() if steps is None else steps
+        self._sql = statements()
+        self._connection: sqlite3.Connection | None = None
+        self._door = asyncio.Lock()
+        self._unsaved = 0
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({self.path!r})"
+
+    async def open(self) -> None:
+        async with self._door:
+            if self._connection is not None:
+                return
+            make_file(self.path)
+            connection = await self._when_free(lambda: connect(self.path))
+            try:
+                await self._when_free(lambda: prepare(connection, self.path, self._steps))
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            self.token = await self.setting("token") or ""
+
+    async def close(self) -> None:
+        async with self._door:
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            # The last to close a file brings the whole log into it, which waits for the disk.
+            closing = asyncio.create_task(
+                asyncio.to_thread(finish, connection, self.path), name=f"close {self.path}"
+            )
+            tasks = [closing] if self._checkpoint is None else [closing, self._checkpoint]
+            # What is late ends by itself, and nothing is lost: the log keeps what the file has not.
+            self._checkpoint = None
+            done, _ = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            for task in done:
+                task.result()
+
+    async def run(self, run: RunRow) -> None:
+        await self._write(lambda db: db.execute(self._sql["keep_run"], run), 1)
+
+    async def runs(self) -> list[RunRow]:
+        rows = await self._read(lambda db: db.execute(self._sql["runs"]).fetchall())
+        return [RunRow(*row) for row in rows]
+
+    async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
+        if len(drafts) == 1:
+            row = _draft_values(run, drafts[0])
+            first = await self._write(lambda db: db.execute(self._sql["accept"], row).lastrowid, 1)
+            return first or 0
+        rows = (_draft_values(run, draft) for draft in drafts)
+        return await self._all_or_none("accept", rows, len(drafts), self._first_of(len(drafts)))
+
+    def _first_of(self, count: int) -> Callable[[sqlite3.Connection, int], int]:
+        # Nobody else writes during a transaction, so the ids follow each other.
+        def first(db: sqlite3.Connection, _: int) -> int:
+            newest: int = db.execute(self._sql["newest"]).fetchone()[0]
+            return newest - count + 1
+
+        return first if count else lambda *_: 0
+
+    async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
+        if count < 1:
+            return []
+        await self._wake(run, now)
+        claim = {"owner": owner, "run": run, "count": count}
+        found = await self._write(lambda db: db.execute(self._sql["claim"], claim).fetchall(), count)
+        found.sort(key=lambda row: (row[_WIDTH:], row[0]))
+        return [Row(*row[:_WIDTH]) for row in found]
+
+    async def _wake(self, run: str, now: float) -> None:
+        wake = {"run": run, "now": now, "count": BREATH_ROWS}
+        while True:
+            woken = await self._write(lambda db: db.execute(self._sql["wake"], wake).rowcount, 0)
+            if woken < BREATH_ROWS:
+                return
+            await asyncio.sleep(0)
+
+    async def release(self, owner: str, ids: Sequence[int]) -> None:
+        rows = ((job, owner) for job in ids)
+        await self._all_or_none("release", rows, len(ids), lambda *_: None)
+
+    async def record(self, records: Sequence[Record]) -> set[int]:
+        def fenced(db: sqlite3.Connection, changed: int) -> set[int]:
+            if changed == len(records):
+                return set()
+            return {record.id for record in records if self._start(db, record.id) != record.start}
+
+        rows = map(_record_values, records)
+        if len(records) == 1:
+            one = next(rows)
+            changed = await self._write(lambda db: db.execute(self._sql["record"], one).rowcount, 1)
+            return set() if changed else {records[0].id}
+        return await self._all_or_none("record", rows, len(records), fenced)
+
+    def _start(self, db: sqlite3.Connection, id: int) -> int | None:
+        found = db.execute(self._sql["start"], (id,)).fetchone()
+        return found[0] if found else None
+
+    async def get(self, ids: Sequence[int]) -> list[Row]:
+        rows: list[Row] = []
+        for first in range(0, len(ids), BREATH_ROWS):
+            if first:
+                await asyncio.sleep(0)
+            rows += await self._get(ids[first : first + BREATH_ROWS])
+        return rows
+
+    async def _get(self, ids: Sequence[int]) -> list[Row]:
+        one = self._sql["get"]
+        found = await self._read(lambda db: [row for job in ids for row in db.execute(one, (job,))])
+        return [Row(*row) for row in found]
+
+    async def page(self, query: Query) -> list[Row]:
+        rows = await self._read(lambda db: list(self._page(db, query)))
+        return [Row(*row) for row in rows]
+
+    def _page(self, db: sqlite3.Connection, query: Query) -> Iterator[tuple[Any, ...]]:
+        limit = max(query.limit, 0)
+        words = {"user": _plain(query.user), "tag": _plain(query.tag)}
+        values = {**query._asdict(), **words, "limit": limit, "statuses": ""}
+        if not query.statuses:
+            return db.execute(self._sql["page"], values)
+        if query.run is None:
+            values["statuses"] = "".join(f",{int(status)}," for status in query.statuses)
+            return db.execute(self._sql["page"], values)
+        rows: list[tuple[Any, ...]] = []
+        for status in set(query.statuses):
+            rows += db.execute(self._sql["page_of_status"], {**values, "status": status})
+        return islice(sorted(rows), limit)
+
+    async def counts(self, run: str) -> Mapping[int, int]:
+        return dict(await self._read(lambda db: db.execute(self._sql["counts"], (run,)).fetchall()))
+
+    async def setting(self, key: str, value: str | None = None) -> str | None:
+        if value is not None:
+            await self._write(lambda db: db.execute(self._sql["keep_setting"], (key, value)), 1)
+            return value
+        row = await self._read(lambda db: db.execute(self._sql["setting"], (key,)).fetchone())
+        return row[0] if row else None
+
+    # How it is done
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"the store {self.path} is not open")
+        return self._connection
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._when_free(lambda: work(self._opened()))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T], rows: int) -> T:
+        done = await self._when_free(lambda: work(self._opened()))
+        self._written(rows)
+        return done
+
+    async def _when_free(self, work: Callable[[], T]) -> T:
+        """What `work` returns; it is tried again while somebody else has the lock.
+
+        Without a lock it does not give the event loop away, so nothing can be cancelled between a
+        change and its answer.
+        """
+        pause, give_up = PAUSE_MIN_SECONDS, 0.0
+        while True:
+            try:
+                return work()
+            except sqlite3.Error as error:
+                now = monotonic()
+                give_up = give_up or now + self._patience
+                if now >= give_up or not is_locked(error):
+                    raise meaning(error, self.path) from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, PAUSE_MAX_SECONDS)
+
+    async def _all_or_none(
+        self,
+        name: str,
+        rows: Iterator[Sequence[Any]],
+        count: int,
+        answer: Callable[[sqlite3.Connection, int], T],
+    ) -> T:
+        """Run a statement for each row, in one transaction; `answer` is asked at its end."""
+        statement = self._sql[name]
+
+        def at_once(db: sqlite3.Connection) -> T:
+            with db:
+                db.execute(self._sql["begin"])
+                return answer(db, db.executemany(statement, values).rowcount)
+
+        if count <= BREATH_ROWS:
+            values = list(rows)
+            return await self._write(at_once, count)
+        changed = 0
+        async with self._transaction() as db:
+            while batch := list(islice(rows, BREATH_ROWS)):
+                changed += db.executemany(statement, batch).rowcount
+                await asyncio.sleep(0)
+            done = answer(db, changed)
+        self._written(count)
+        return done
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[sqlite3.Connection]:
+        """A transaction that others of this process can't get into, and that may breathe."""
+        self._opened()
+        db = await self._when_free(lambda: connect(self.path))
+        try:
+            await self._when_free(lambda: db.execute(self._sql["begin"]))
+            yield db
+            db.execute(self._sql["commit"])
+        except sqlite3.Error as error:
+            raise meaning(error, self.path) from error
+        finally:
+            # What was not committed is undone.
+            db.close()
+
+    def _written(self, rows: int) -> None:
+        """Start a checkpoint when the log has grown, unless one is on its way."""
+        self._unsaved += rows
+        busy = self._checkpoint is not None and not self._checkpoint.done()
+        if self._unsaved >= CHECKPOINT_ROWS and self._connection is not None and not busy:
+            self._unsaved = 0
+            self._checkpoint = asyncio.create_task(
+                asyncio.to_thread(checkpoint, self.path), name=f"xqute checkpoint of {self.path}"
+            )
+
+
+def _draft_values(run: str, draft: Draft) -> Sequence[Any]:
+    status, priority, call, document, user, tags, title = draft
+    return run, status, priority, call, document, _plain(user), _plain(tags), _plain(title)
+
+
+def _record_values(record: Record) -> Sequence[Any]:
+    job, start, status, attempt, uid, document, after, held = record
+    return status, attempt, _plain(uid), document, after, held, job, start
+
+
+def _plain(text: str | None) -> str | None:
+    """The text with readable escapes for what is no unicode (bytes of a file's name)."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

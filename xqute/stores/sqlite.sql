@@ -1,0 +1,86 @@
+-- The statements of SqliteStore. "-- name: a sentence" begins one; {row} stands for the section `row`.
+
+-- row: The columns of a Row, in its order.
+id, run, status, priority, start, attempt, after, owner, uid, call, document
+
+-- begin: Take the lock of writers now, so that nothing can change between reading and writing.
+BEGIN IMMEDIATE
+
+-- commit: Make it durable.
+COMMIT
+
+-- accept: Keep a new job.
+INSERT INTO job (run, status, priority, call, document, user, tags, title)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- newest: The id of the job accepted last on this connection.
+SELECT last_insert_rowid()
+
+-- wake: Put jobs whose time has come among those that may run, some at a time.
+UPDATE job SET after = 0
+WHERE id IN (
+    SELECT id FROM job
+    WHERE run = :run AND status = 2 AND owner = '' AND after > 0 AND after <= :now
+    LIMIT :count
+)
+
+-- claim: Take the best jobs that may run; the order of what it returns is not defined.
+UPDATE job SET owner = :owner, start = start + 1
+WHERE id IN (
+    SELECT id FROM job
+    WHERE run = :run AND status = 2 AND owner = '' AND after = 0
+    ORDER BY priority DESC, tree, depth DESC, id
+    LIMIT :count
+)
+RETURNING {row}, -priority, tree, -depth
+
+-- release: Give back a claim that was never handed over.
+UPDATE job SET owner = '', start = start - 1
+WHERE id = ? AND owner = ? AND status = 2
+
+-- record: Keep what has become of one start of a job.
+UPDATE job
+SET status = ?, attempt = ?, uid = ?, document = ?, after = ?, owner = iif(?, owner, '')
+WHERE id = ? AND start = ?
+
+-- start: The start a job is at.
+SELECT start FROM job WHERE id = ?
+
+-- get: One job.
+SELECT {row} FROM job WHERE id = ?
+
+-- page: Jobs that match, reading from the oldest on.
+SELECT {row} FROM job
+WHERE id > :beyond
+    AND (:run IS NULL OR run = :run)
+    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
+    AND (:user IS NULL OR user = :user)
+    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+ORDER BY id
+LIMIT :limit
+
+-- page_of_status: Jobs of one run and status that match, however many others there are.
+SELECT {row} FROM job
+WHERE run = :run AND status = :status AND id > :beyond
+    AND (:user IS NULL OR user = :user)
+    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+ORDER BY id
+LIMIT :limit
+
+-- counts: How many jobs of a run are in each status.
+SELECT status, count(*) FROM job WHERE run = ? GROUP BY status
+
+-- keep_run: Keep a run, new or changed.
+INSERT INTO run (id, script, state, owner, created, document) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    script = excluded.script, state = excluded.state, owner = excluded.owner,
+    created = excluded.created, document = excluded.document
+
+-- runs: All runs, oldest first.
+SELECT id, script, state, owner, created, document FROM run ORDER BY created, rowid
+
+-- setting: A setting of the whole store.
+SELECT value FROM setting WHERE key = ?
+
+-- keep_setting: Keep a setting.
+INSERT INTO setting (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value

@@ -1,0 +1,1 @@
+"""Public helpers for tests: conformance suites, and verified fakes."""

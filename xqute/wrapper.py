@@ -1,0 +1,104 @@
+"""Fill the shell script that every job runs in; quoting happens here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+_HOLE: Final = re.compile(r"@([A-Z]+)@")
+_SAFE: Final = re.compile(r"[A-Za-z0-9_%+:,./-][A-Za-z0-9_%+=:,./-]*", re.ASCII).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What differs between two jobs' scripts.
+
+    Attributes:
+        directory: The job's directory, absolute.
+        argv: What to execute.
+        cwd: Where.
+        exports: Environment variables for the payload, over what the scheduler gives.
+        stdin, stdout, stderr: Files; absolute.
+        directives: Lines for the scheduler, at the top.
+        prescript: Shell text before the command, in its shell; a failing line fails the job.
+        postscript: Shell text after it, always run.
+        exit_with: The shell word the wrapper exits with; `$1` is the rc.
+    """
+
+    directory: str
+    argv: Sequence[str]
+    cwd: str
+    exports: Mapping[str, str]
+    stdin: str = "/dev/null"
+    stdout: str = ""
+    stderr: str = ""
+    directives: Iterable[str] = ()
+    prescript: str = ""
+    postscript: str = ""
+    exit_with: str = '"$1"'
+
+
+def quote(word: str) -> str:
+    """One shell word that means exactly this text, in every POSIX shell."""
+    return word if _SAFE(word) else "'" + word.replace("'", "'\\''") + "'"
+
+
+def fill(script: Script) -> str:
+    """The script of one job."""
+    d = script.directory
+    holes = {
+        "DIRECTIVES": "\n".join(script.directives),
+        "DIR": quote(d),
+        "ARGV": _argv(script.argv),
+        "CWD": quote(script.cwd),
+        "EXPORTS": " ".join(f"{key}={quote(value)}" for key, value in script.exports.items()),
+        "STDIN": quote(script.stdin),
+        "STDOUT": quote(script.stdout or f"{d}/job.stdout"),
+        "STDERR": quote(script.stderr or f"{d}/job.stderr"),
+        "PRESCRIPT": _prescript(script.prescript),
+        "POSTSCRIPT": _postscript(script.postscript),
+        "EXIT": script.exit_with,
+    }
+    pieces = list(_template())
+    pieces[1::2] = [holes[name] for name in pieces[1::2]]
+    return "".join(pieces)
+
+
+@cache
+def _template() -> tuple[str, ...]:
+    """The text, cut at its holes: text, name, text, name, …, text."""
+    source = files(__package__).joinpath("wrapper.sh").read_text("utf-8")
+    lines = [line.strip() for line in source.splitlines() if not line.lstrip().startswith("##")]
+    return tuple(_HOLE.split("\n".join(lines) + "\n"))
+
+
+def _argv(argv: Sequence[str]) -> str:
+    words = [quote(word) for word in argv]
+    # A name with a leading dash would be an option of exec in some shells, and "exec --" fails in others.
+    return " ".join(["env", "--", *words] if argv[0].startswith("-") else words)
+
+
+def _prescript(text: str) -> str:
+    """Run it in the payload's shell, so that `export`, `cd` and `ulimit` count.
+
+    Its output goes to the job's stderr: stdout is the result. Under `set -e`, so that a `cd` that
+    fails doesn't leave the command running somewhere else.
+    """
+    if not text.strip():
+        return ""
+    told = f"trap 'echo \"{PRESCRIPT_FAILED} $?\" >&2' EXIT"
+    return f"exec 4>&1 >&2\n{told}\nset -e\n{text}\nset +e\ntrap - EXIT\nexec >&4 4>&-"
+
+
+#: What the wrapper says in the job's stderr when the prescript failed; the rc follows.
+PRESCRIPT_FAILED: Final = "xqute: the prescript failed with exit status"
+
+
+def _postscript(text: str) -> str:
+    if not text.strip():
+        return ""
+    return f'(\nXQUTE_RC=$1\nexport XQUTE_RC\n{text}\n) </dev/null >>"$d/job.stderr" 2>&1 3>&-'

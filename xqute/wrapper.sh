@@ -1,0 +1,39 @@
+#!/bin/sh
+@DIRECTIVES@
+## The script every job runs in: POSIX sh, one fork. Words between at signs are filled in by
+## wrapper.py, already quoted. Lines that begin with two hashes are for readers and are not copied.
+##
+## job.status is three things at once: the claim (created exclusively, so a second copy of the same
+## start leaves without running anything), the news (RUNNING, then one line about the end) and the
+## fence (when a later start's file lies there, nothing is written any more).
+d=@DIR@
+exec 2>/dev/null
+set -C
+command exec 3>"$d/job.status" || { [ -e "$d/job.status" ] && exit 0; exit 75; }
+set +C
+sig=
+end() {
+  trap '' TERM HUP XCPU
+  trap - EXIT
+  @POSTSCRIPT@
+  [ "$d/job.status" -ef /dev/fd/3 ] || exit 76
+  echo "$1" >|"$d/job.rc"
+  if [ "$1$sig" = 0 ]; then echo "FINISHED 0"; else echo "FAILED $1${sig:+ $sig}"; fi >&3
+  exit @EXIT@
+}
+## In an EXIT trap after a signal $? is 0 in some shells: who was asked to stop remembers it.
+trap 'end $?' EXIT
+trap 'sig=TERM' TERM
+trap 'sig=HUP' HUP
+trap 'sig=XCPU' XCPU
+## These are the payload's business; the wrapper must outlive them to tell the rc.
+trap : INT QUIT USR1 USR2
+echo "RUNNING $$" >&3
+(
+  trap - HUP INT QUIT TERM USR1 USR2 XCPU EXIT
+  export @EXPORTS@
+  @PRESCRIPT@
+  cd @CWD@ || exit 126
+  exec @ARGV@
+) <@STDIN@ >|@STDOUT@ 2>|@STDERR@ 3>&-
+end $?
