@@ -102,6 +102,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load a public name from its module when it is first used (PEP 562)."""
     home = _HOME.get(name)
+    if name == "__version__":
+        value = import_module("importlib.metadata").version("xqute")
+        globals()[name] = value
+        return value
     if home is None:
         msg = f"module 'xqute' has no attribute {name!r}"
         raise AttributeError(msg)

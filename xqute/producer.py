@@ -12,8 +12,8 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
 
-from . import leftovers
 from .arguments import failure_budget, forks, need_loop, statuses
+from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
@@ -151,7 +151,7 @@ class Xqute:
         keeper.known.update(zip(range(first, first + len(jobs)), jobs, strict=True))
         self._lifecycle.admit(jobs, pattern)
         if not self._driver.running:
-            leftovers.pushed(keeper.root, len(jobs))
+            unawaited.pushed(keeper.root, len(jobs))
         return jobs
 
     # Running

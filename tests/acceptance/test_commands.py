@@ -135,7 +135,7 @@ async def test_a_large_output_leaves_the_managers_memory_flat(run_one):
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert job.stdout_file.stat().st_size == 300_000_004
     assert grown < 50_000  # KiB
-    with pytest.raises(ResultTooLarge, match="job.stdout"):
+    with pytest.raises(ResultTooLarge, match=r"job\.stdout"):
         await job
 
 

@@ -29,7 +29,7 @@ FLOORS = (
     ("runner", "scheduler", "store", "broker", "plugin"),  # contracts
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
-    ("leftovers", "producer"),  # what users hold: wires everything
+    ("arguments", "keeper", "producer"),  # what users hold: wires everything
     ("cli", "web", "__main__"),  # doors
     ("testing",),  # aside: may use all of it, nothing uses it
     ("__init__",),  # the public names, fetched when asked for

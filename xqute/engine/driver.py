@@ -8,10 +8,10 @@ import signal
 import sys
 import time
 
-from .. import leftovers
 from ..errors import Halted
 from ..job import Job
 from ..store import RunRow
+from . import unawaited
 from .killer import Killer
 from .lifecycle import Lifecycle
 from .room import Room, StopReason
@@ -74,7 +74,7 @@ class Driver:
         await self.open()
         if not self.running:
             self._began = self._began or time.monotonic()
-            leftovers.awaited(self._root)
+            unawaited.awaited(self._root)
             self._task = asyncio.create_task(self._work(), name=f"xqute engine {self._room.run}")
 
     async def wait(self, job: Job) -> None:

@@ -56,9 +56,9 @@ class Bar:
             text.append(f"\n    {plain(told.job.directory, PATH_WIDTH)}", "dim")
         write(self.out, text)
 
-    def count(self, untold: int) -> None:
-        """Failures that are not told one by one."""
-        write(self.out, Text(f"✗ and {untold} more", "red"))
+    def remark(self, text: str) -> None:
+        """A word of our own, above the bar."""
+        write(self.out, Text(f"✗ {text}", "bold red"))
 
     def leave(self) -> None:
         """Give the terminal back."""
@@ -108,10 +108,11 @@ def _failures(closing: Closing) -> Table:
         caption_justify="left",
     )
     table.add_column("job", justify="right")
-    for name in ("title", "reason", "last line on stderr"):
+    said = any(told.said for told in closing.failed)
+    for name in ("title", "reason", *["last line on stderr"] * said):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for told in closing.failed:
-        words = (plain(told.job.title), plain(told.reason), plain(told.said))
+        words = (plain(told.job.title), plain(told.reason), *[plain(told.said)] * said)
         table.add_row(str(told.job.id), *(Text(word) for word in words))
     if failed > len(closing.failed):
         table.caption = Text(f"  and {failed - len(closing.failed)} more", "bold red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -22,22 +23,23 @@ SILENT_SECONDS: Final = 60.0
 class Lines:
     """Plain lines, few of them."""
 
-    def __init__(self, out: RichConsole) -> None:
+    def __init__(self, out: RichConsole, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is said yet."""
         self._out = out
-        self._time = time.monotonic()
+        self._clock = clock
+        self._time = clock()
         self._sentence = ""
         self._quarter = 0
 
     def show(self, moment: Moment) -> None:
         """A line, when it is time for one."""
-        waited = time.monotonic() - self._time
+        waited = self._clock() - self._time
         sentence = moment.sentence().plain
         quarter = 4 * moment.ended // moment.jobs if moment.jobs else 0
         needed = LINE_SECONDS if sentence != self._sentence else SILENT_SECONDS
         if waited < (QUARTER_SECONDS if quarter > self._quarter else needed):
             return
-        self._time, self._sentence, self._quarter = time.monotonic(), sentence, quarter
+        self._time, self._sentence, self._quarter = self._clock(), sentence, quarter
         self._line(f"{moment.ended} of {moment.jobs} ended: {sentence}; {moment.speed}")
 
     def say(self, told: Told) -> None:
@@ -48,9 +50,9 @@ class Lines:
         title = plain(told.job.title)
         self._line(f"{what}: job {told.job.id} ({title}): {plain(told.reason)}{said} | {where}")
 
-    def count(self, untold: int) -> None:
-        """Failures that are not told one by one."""
-        self._line(f"FAILED: {untold} more")
+    def remark(self, text: str) -> None:
+        """A word of our own."""
+        self._line(text)
 
     def leave(self) -> None:
         """There is nothing to give back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -30,8 +30,9 @@ class Told(NamedTuple):
 class Pace:
     """How fast jobs end. The time between engine sessions does not count."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing has begun."""
+        self._clock = clock
         self._before = 0.0
         self._samples: deque[tuple[float, int]] = deque()
         self._first = (0.0, 0)
@@ -39,12 +40,12 @@ class Pace:
 
     def begin(self, ended: int) -> None:
         """A session starts; so many jobs had ended before."""
-        self._first = self._last = (time.monotonic(), ended)
+        self._first = self._last = (self._clock(), ended)
         self._samples = deque([self._first])
 
     def look(self, ended: int) -> None:
         """So many have ended by now."""
-        self._last = (time.monotonic(), ended)
+        self._last = (self._clock(), ended)
         self._samples.append(self._last)
         while self._samples[0][0] < self._last[0] - WINDOW_SECONDS:
             self._samples.popleft()

@@ -32,8 +32,9 @@ log = logging.getLogger("xqute.plugin")
 #: Between two looks at the run.
 REFRESH_SECONDS: Final = 0.25
 
-#: Failures told per look, and in the closing table; the others are counted.
+#: Failures told per look, per run, and in the closing table; the others are counted.
 TOLD_PER_LOOK: Final = 10
+TOLD_PER_RUN: Final = 100
 CLOSING_FAILURES: Final = 10
 
 Display = Bar | Lines
@@ -69,6 +70,7 @@ class Console:
         self._failed: list[Told] = []
         self._news: list[Told] = []
         self._untold = 0
+        self._left = TOLD_PER_RUN
 
     @simplug.impl
     async def on_init(self, scheduler: Scheduler) -> None:
@@ -81,7 +83,7 @@ class Console:
     @simplug.impl
     async def on_job_failed(self, scheduler: Scheduler, job: Job) -> None:
         self._retries += job.will_retry
-        tellable = len(self._news) < TOLD_PER_LOOK
+        tellable = len(self._news) < min(TOLD_PER_LOOK, self._left)
         closing = not job.will_retry and len(self._failed) < CLOSING_FAILURES
         if tellable or closing:
             told = Told(job, str(job.reason), job.will_retry, "".join(job.stderr_tail()[-1:]))
@@ -144,8 +146,11 @@ class Console:
         untold, self._untold = self._untold, 0
         for told in news:
             display.say(told)
-        if untold:
-            display.count(untold)
+        if untold and self._left:
+            display.remark(f"{untold} more failed attempts")
+        self._left -= len(news)
+        if news and not self._left:
+            display.remark("from here on, failures are only counted")
 
     def _leave(self, display: Display) -> None:
         display.leave()
