@@ -68,7 +68,7 @@ async def compress(modules, args):
         job_metadir=args.metadir,
         job_error_strategy="retry",
         job_num_retries=2,
-        retry_delay="500ms",
+        retry_delay="200ms",
         progress=True,
     )
     await xqute.push(["sh", "-c", COMPRESS, "sh", MISSING], title=MISSING)

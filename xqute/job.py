@@ -223,12 +223,10 @@ class Job:
             raise error
         if self.status is JobStatus.SKIPPED:
             return None
-        path = self.stdout_file
-        size = path.stat().st_size if path.exists() else 0
-        if size > RESULT_MAX_BYTES:
-            msg = f"{self}: its output of {size} bytes is too large for a result; read {path}"
-            raise ResultTooLarge(msg)
-        content = path.read_bytes() if size else b""
+        content = metadir.read_output(self.stdout_file, RESULT_MAX_BYTES)
+        if isinstance(content, int):
+            msg = f"{self}: its output of {content} bytes is too large for a result"
+            raise ResultTooLarge(f"{msg}; read {self.stdout_file}")
         return content.decode("utf-8", "surrogateescape").rstrip("\n")
 
     def exception(self) -> BaseException | None:

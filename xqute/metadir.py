@@ -19,6 +19,7 @@ more than a cap, never waiting for a FIFO's writer.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -36,6 +37,9 @@ LOCK: Final = "job.lock"
 RETRY: Final = "job.retry"
 EVENTS: Final = "job.events"
 WRAPPED: Final = "job.wrapped."
+
+#: For the lock: never through a link, never waiting for a pipe's reader.
+_OVERWRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -103,7 +107,7 @@ def read_small(path: str, cap: int = STATUS_MAX_BYTES) -> bytes | str:
         os.close(fd)
 
 
-_NOT_REGULAR: Final = {40, 62, 6}  # ELOOP (Linux, macOS), ENXIO: a socket, or a FIFO's other end
+_NOT_REGULAR: Final = {errno.ELOOP, errno.ENXIO}  # a link; a socket
 
 
 def read_news(directory: str) -> FileNews:
@@ -170,7 +174,7 @@ def write_script(path: str, text: str) -> None:
 def write_lock(directory: str, uid: int | str) -> None:
     """Write the scheduler's id of a job: the id and a newline, nothing else."""
     path = f"{directory}/{LOCK}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, _OVERWRITE, 0o600)
     try:
         os.write(fd, f"{uid}\n".encode())
     finally:
@@ -186,13 +190,48 @@ def remove_lock(directory: str) -> None:
 
 
 def put_away(directory: str, start: int) -> None:
-    """Move the files of an earlier start to `job.retry/<start>/`, so that starts never mix."""
+    """Move our files of an earlier start to `job.retry/<start>/`, so that starts never mix.
+
+    What a job or a user wrote there under other names stays.
+
+    Raises:
+        PermissionError: The directory is not ours: a link, or another user's.
+    """
+    _check_ours(directory)
     target = Path(directory, RETRY, str(start))
-    for entry in list(os.scandir(directory)):
-        if entry.name == RETRY:
-            continue
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.replace(entry.path, target / entry.name)
+    names = [name for name in os.listdir(directory) if name.startswith("job.") and name != RETRY]
+    for name in names:
+        if not target.is_dir():
+            _make_retry(target)
+        os.replace(f"{directory}/{name}", target / name)
+
+
+def _make_retry(target: Path) -> None:
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    _check_ours(str(target.parent))
+    target.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_ours(directory: str) -> None:
+    info = os.lstat(directory)
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "not a directory of ours, and not touched", directory)
+
+
+def read_output(path: str | os.PathLike[str], cap: int) -> bytes | int:
+    """The content of an output file; its size when that is more than `cap`.
+
+    Nothing, when it is not there or no regular file: nobody waits for a pipe or a device.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return b""
+        return info.st_size if info.st_size > cap else file.read(cap)
 
 
 def read_tail(path: str | os.PathLike[str], lines: int, cap: int) -> list[str]:
@@ -210,4 +249,10 @@ def read_tail(path: str | os.PathLike[str], lines: int, cap: int) -> list[str]:
         return []
     finally:
         os.close(fd)
-    return content.decode("utf-8", "replace").splitlines()[-lines:]
+    text = content.decode("utf-8", "replace").replace("\r\n", "\n")
+    return [_printable(line) for line in text.split("\n") if line][-lines:]
+
+
+def _printable(line: str) -> str:
+    """For people and their terminals: no control characters, no escapes, no change of direction."""
+    return "".join(char if char.isprintable() or char == "\t" else "�" for char in line)

@@ -181,7 +181,10 @@ _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _tags(name: str, value: Any) -> tuple[str, ...]:
-    return (text(name, value),) if isinstance(value, str) else tuple(text(name, item) for item in value)
+    tags = (value,) if isinstance(value, str) else tuple(value)
+    if any("\n" in str(tag) for tag in tags):
+        raise OptionError(f"{name}={value!r}: a tag is one line")
+    return tuple(text(name, tag) for tag in tags)
 
 
 _CHECKS: Final[Mapping[str, Any]] = {

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simplug import Simplug, SimplugException, SimplugImpl, SimplugWrapper
 
 from .errors import OptionError, Reject
-from .settings import HOOK_MAX_SECONDS, HOOK_SLOW_SECONDS
+from .settings import HOOK_BLOCKS_SECONDS, HOOK_MAX_SECONDS, HOOK_SLOW_SECONDS
 
 if TYPE_CHECKING:
     from .job import Job
@@ -154,8 +155,12 @@ class Plugins:
 
     async def _call(self, hook: str, implementation: Implementation, args: tuple[Any, ...]) -> Any:
         who = f"{hook} of plugin {implementation.plugin!r}"
+        begun = time.monotonic()
         try:
             answer = implementation.call(*args)
+            blocked = time.monotonic() - begun
+            if blocked > HOOK_BLOCKS_SECONDS:
+                log.warning("%s held the event loop for %.1f s: nothing else could happen", who, blocked)
             return await _in_time(answer, who) if inspect.isawaitable(answer) else answer
         except Reject:
             if hook == "on_job_finishing":

@@ -56,6 +56,9 @@ TROUBLE_MAX_SECONDS: Final = 30.0
 HOOK_SLOW_SECONDS: Final = 10.0
 HOOK_MAX_SECONDS: Final = 60.0
 
+#: A hook that is no coroutine holds the event loop; longer than this is named.
+HOOK_BLOCKS_SECONDS: Final = 1.0
+
 #: What the hooks of a run that is over may take together before they are left behind.
 HOOKS_BOUND_SECONDS: Final = 90.0
 

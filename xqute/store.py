@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Draft(NamedTuple):
-    """A job on its way into the store."""
+    """A job on its way into the store; `tags` has one on each line."""
 
     status: int
     priority: int
@@ -135,7 +135,7 @@ class Store(ABC):
 
         May run: QUEUED, of this run, claimed by nobody, `after` not later than `now`. Best: highest
         priority, then oldest. No two claims ever return the same start of a job. The rows are as
-        they are after the claim.
+        they are after the claim; a start that was released may be claimed again.
         """
 
     @abstractmethod

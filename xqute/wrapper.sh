@@ -16,9 +16,16 @@ end() {
   trap '' TERM HUP XCPU
   trap - EXIT
   @POSTSCRIPT@
-  [ "$d/job.status" -ef /dev/fd/3 ] || exit 76
-  echo "$1" >|"$d/job.rc"
-  if [ "$1$sig" = 0 ]; then echo "FINISHED 0"; else echo "FAILED $1${sig:+ $sig}"; fi >&3
+  if [ "$1$sig" = 0 ]; then news="FINISHED 0"; else news="FAILED $1${sig:+ $sig}"; fi
+  ## What the payload left in the place of the rc (a link, a pipe) is neither followed nor waited for.
+  if [ -e "$d/job.rc" ] || [ -h "$d/job.rc" ]; then rm -rf "$d/job.rc"; fi
+  while [ "$d/job.status" -ef /dev/fd/3 ] || exit 76; do
+    echo "$1" >|"$d/job.rc"
+    echo "$news" >&3 && break
+    ## A full disk: the end is told when there is room again, after whatever part of a line got in.
+    sleep 1
+    echo >&3
+  done
   exit @EXIT@
 }
 ## In an EXIT trap after a signal $? is 0 in some shells: who was asked to stop remembers it.

@@ -130,8 +130,11 @@ Hook = Callable[..., Awaitable[object]]
 
 def plugin(called: str = "plugin", **hooks: Hook) -> object:
     """A plugin of these hooks, which take what the real ones take."""
-    parts = {"name": called} | {hook: simplug.impl(call) for hook, call in hooks.items()}
-    return type(called, (), {key: part for key, part in parts.items()})
+    parts: dict[str, object] = {"name": called}
+    for hook, call in hooks.items():
+        call.__name__ = hook
+        parts[hook] = simplug.impl(call)
+    return type(called, (), parts)
 
 
 class FailingStore(MemoryStore):

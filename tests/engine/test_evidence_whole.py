@@ -108,7 +108,7 @@ async def test_an_authors_rc_that_comes_late_counts(xq, fake):
     fake.plan = act(Play(word="FINISHED", tells_rc=False, runs=1))
     async with xq:
         job = await xq.push(["fake"])
-        await until(lambda: not fake.alive)
+        await until(lambda: fake.began and not fake.alive)
         job.rc_file.write_text("0\n")
 
     assert job.status is JobStatus.FINISHED

@@ -70,7 +70,7 @@ async def test_a_job_is_killed_while_its_script_is_made(tmp_path, make):
 
 
 async def test_a_job_is_killed_while_it_is_handed_over(xq, fake):
-    fake.plan = act(Play(takes=20, runs=inf))
+    fake.plan = act(Play(takes=8, runs=inf))
     async with xq:
         job = await xq.push(["fake"])
         await until(lambda: fake.asked("submit"))
@@ -82,7 +82,7 @@ async def test_a_job_is_killed_while_it_is_handed_over(xq, fake):
 
 
 async def test_a_job_that_is_refused_while_it_is_killed_is_killed(xq, fake):
-    fake.plan = act(Play(takes=20, refuses="no such queue"))
+    fake.plan = act(Play(takes=8, refuses="no such queue"))
     async with xq:
         job = await xq.push(["fake"])
         await until(lambda: fake.asked("submit"))

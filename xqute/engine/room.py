@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from ..scheduler import Scheduler
 from ..states import Answer, FileNews, JobStatus, Reason
 from ..store import Row, Store
 from .alarm import Alarm
+from .clock import SteadyClock
 
 
 class Live:
@@ -114,7 +114,7 @@ class Room:
     owner: str
     find: Callable[[Row], Job]
     budget: FailureBudget = field(default_factory=FailureBudget)
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = field(default_factory=SteadyClock)
     live: dict[int, Live] = field(default_factory=dict)
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None

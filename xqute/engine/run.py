@@ -12,10 +12,11 @@ from typing import Any
 from ..errors import StoreError
 from ..job import Job
 from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS
+from ..states import Reason
 from .finish import survive, uncancel
 from .killer import Killer
 from .lifecycle import Lifecycle
-from .room import Room, StopReason
+from .room import Live, Room, StopReason
 from .submitter import Submitter
 from .watcher import Watcher
 
@@ -38,10 +39,10 @@ class Engine:
 
     # The parts talk through these
 
-    def _again(self, live: Any) -> None:
-        self._submitter.again(live)
+    def _again(self, live: Live, reason: Reason) -> None:
+        self._submitter.again(live, reason)
 
-    def _handed(self, live: Any) -> None:
+    def _handed(self, live: Live) -> None:
         self._watcher.follow(live)
         if live.stopped_by:
             self._killer.handed_over(live)

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 
 from .. import metadir
-from ..errors import SubmitError
+from ..errors import MetadirError, SubmitError
 from ..job import Job
 from ..scheduler import Outcome
-from ..states import JobEvent, JobStatus, Reason
+from ..states import JobEvent, JobStatus, Reason, WaitReason
 from .finish import finish
 from .lifecycle import Lifecycle
 from .room import Live, Room
@@ -29,6 +29,7 @@ class Submitter:
         self._lifecycle = lifecycle
         self._handed = handed
         self._pause = Pause()
+        self._trouble: Reason | None = None  # seen elsewhere, to be waited out here
         self._ready: list[Live] = []
 
     async def run(self) -> None:
@@ -39,6 +40,10 @@ class Submitter:
             room.claim_wanted.clear()
             if room.stop is not None:
                 return
+            if self._trouble is not None:
+                seen, self._trouble = self._trouble, None
+                await self._wait_out(seen)
+                continue
             try:
                 await self._claim()
                 await self._submit_ready()
@@ -48,10 +53,13 @@ class Submitter:
                     raise
                 await self._wait_out(reason)
 
-    def again(self, live: Live) -> None:
+    def again(self, live: Live, reason: Reason) -> None:
         """Hand the same start over once more: it never began."""
         job = live.job
-        job.resubmits += 1
+        if reason.code == WaitReason.DISK_FULL:
+            self._trouble = reason
+        else:
+            job.resubmits += 1
         fresh = Live(job, asyncio.get_running_loop().time())
         fresh.cleared = True
         self._room.live[job.id] = fresh
@@ -103,7 +111,6 @@ class Submitter:
             prepared = [live for live in batch if await self._prepare(live)]
             if prepared:
                 await self._submit(prepared)
-            self._pause.over()
             await asyncio.sleep(0)
             if self._room.stop is not None:
                 return
@@ -114,29 +121,41 @@ class Submitter:
         return [live for live in self._ready if not self._lifecycle.lines.busy(live.job)][:size]
 
     async def _prepare(self, live: Live) -> bool:
-        """Write the job's script into its directory; False: it can never run."""
+        """Write the job's script into its directory; False: it can never run.
+
+        Raises:
+            OSError: It can't be written now.
+        """
         job = live.job
         if job.will_retry:
             job.will_retry = False
             job.attempt += 1
-        self._make_directory(live)
         try:
+            self._make_directory(live)
             text = await job.wrap_cmd(self._room.scheduler)
+            metadir.write_script(job.script(self._room.scheduler), text)
+        except MetadirError:
+            raise
         except Exception as exc:
+            if as_trouble(exc) is not None:
+                raise
             log.exception("%s can't be wrapped", job)
             self._ready.remove(live)
-            self._lifecycle.refuse(job, Reason("WRAP_FAILED", {"message": f"{type(exc).__name__}: {exc}"}))
+            told = f"{type(exc).__name__}: {exc}"
+            self._lifecycle.refuse(job, Reason("WRAP_FAILED", {"message": told}))
             return False
-        metadir.write_script(job.script(self._room.scheduler), text)
         return True
 
     def _make_directory(self, live: Live) -> None:
-        """Make it, or put the files of earlier starts away, once."""
+        """Make it, or put the files of earlier starts away, once.
+
+        Before the first start there may be one too: a user asked for it, or it is of an older store.
+        """
         job = live.job
         try:
             os.mkdir(job.directory, 0o700)
         except FileExistsError:
-            if job.start > 1 and not live.cleared:
+            if not live.cleared:
                 metadir.put_away(job.directory, job.start - 1)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise vanished(exc, os.path.dirname(job.directory)) from exc
@@ -180,6 +199,7 @@ class Submitter:
             return None
         job.uid = str(outcome)
         live.handed = True
+        self._pause.over()
         if self._lifecycle.apply(job, JobEvent.SUBMITTED, self._submitted(job)):
             try:
                 metadir.write_lock(job.directory, outcome)

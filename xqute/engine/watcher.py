@@ -30,7 +30,7 @@ class Watcher:
         self,
         room: Room,
         lifecycle: Lifecycle,
-        again: Callable[[Live], None],
+        again: Callable[[Live, Reason], None],
         too_long: Callable[[Live], None],
     ) -> None:
         """`again` hands a start over once more; `too_long` stops a job that runs too long."""
@@ -217,7 +217,7 @@ class Watcher:
         self._swept.pop(live.job.id, None)
         self._lifecycle.conclude(live.job, judgement)
         if judgement.event is JobEvent.RETURNED:
-            self._again(live)
+            self._again(live, judgement.reason)
         return True
 
     def _evidence(self, live: Live) -> Evidence:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..states import Answer, FileNews, FileState, JobEvent, JobStatus, Presence, Reason
+from ..states import Answer, FileNews, FileState, JobEvent, JobStatus, Presence, Reason, WaitReason
 
 #: An answer nobody gave.
 NOT_ASKED = Answer(Presence.UNKNOWN)
@@ -117,20 +117,25 @@ def _judge_killing_end(evidence: Evidence) -> Judgement:
 
 def _judge_gone(evidence: Evidence) -> Judgement:
     """The scheduler does not have it any more, and its files never said an end."""
-    files = evidence.files
+    files, known = evidence.files, evidence.answer.reason
     if evidence.timed_out is not None:
         return Judgement(JobEvent.FAILED, evidence.timed_out)
     if files.state is FileState.UNREADABLE:
         return Judgement(JobEvent.FAILED, Reason("CORRUPT", {"message": files.what}))
-    known = evidence.answer.reason
-    if files.state is FileState.ABSENT and evidence.claims and known is None:
-        if evidence.resubmits < evidence.max_resubmits:
-            return Judgement(JobEvent.RETURNED, Reason("LOST", {"message": "it never began"}))
-        told = f"its wrapper never began, in {evidence.resubmits + 1} hand-overs"
-        return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
     if known is not None:
-        return Judgement(JobEvent.FAILED, known)
+        full = known.code == WaitReason.DISK_FULL  # no fault of the job, and it never began
+        return Judgement(JobEvent.RETURNED if full else JobEvent.FAILED, known)
+    if files.state is FileState.ABSENT and evidence.claims:
+        return _judge_never_began(evidence)
     told = "the scheduler does not have it any more, and its files don't say how it ended"
+    return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
+
+
+def _judge_never_began(evidence: Evidence) -> Judgement:
+    """The claim is not there, so nothing ran: the same start is handed over again, some times."""
+    if evidence.resubmits < evidence.max_resubmits:
+        return Judgement(JobEvent.RETURNED, Reason("LOST", {"message": "it never began"}))
+    told = f"its wrapper never began, in {evidence.resubmits + 1} hand-overs"
     return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
 
 

@@ -82,9 +82,7 @@ def _drawing(moment: Moment) -> RenderableType:
     top.add_column(no_wrap=True)
     bar = ProgressBar(max(1, moment.jobs), moment.ended, complete_style="green")
     top.add_row(bar, Text(f"{moment.ended} of {moment.jobs}  {moment.speed}"))
-    bottom = moment.sentence()
-    bottom.no_wrap, bottom.overflow = True, "ellipsis"
-    return Group(top, bottom)
+    return Group(top, moment.sentence())
 
 
 def _numbers(moment: Moment) -> Table:

@@ -111,8 +111,10 @@ class Moment:
 
     def sentence(self) -> Text:
         """What there is, on one line."""
-        parts = [Text(f"{count} {name}", style) for name, count, style in self.groups()]
-        return Text(" · ", "dim").join(parts)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for name, count, style in self.groups():
+            text.append(" · " if text else "").append(f"{count} {name}", style)
+        return text
 
 
 @dataclass(frozen=True, slots=True)

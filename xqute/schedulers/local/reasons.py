@@ -7,17 +7,19 @@ import signal
 from collections.abc import Mapping
 from typing import Final
 
-from ...states import EndReason, Reason
+from ...states import EndReason, Reason, WaitReason
 from .exits import TAKEN
 
 #: What our wrapper means by an exit without a status.
 _EXITS: Final[Mapping[int, str]] = {
     0: "another copy of this start has it",
-    75: "it could not create job.status",
     76: "a later start has the directory",
     126: "its script can't be executed",
     127: "its script, or what that needs, is not there",
 }
+
+#: Our wrapper could not create its claim, and did not run anything.
+_NO_CLAIM: Final = 75
 
 
 def reason_of(status: int) -> Reason:
@@ -36,6 +38,9 @@ def reason_of(status: int) -> Reason:
         )
         return Reason(EndReason.SIGNAL, {"signal": number, "message": told})
     rc = os.WEXITSTATUS(status)
+    if rc == _NO_CLAIM:
+        told = "its wrapper could not create job.status"
+        return Reason(WaitReason.DISK_FULL, {"error": told})
     means = _EXITS.get(rc, "it ended before it could write one")
     told = f"its wrapper exited with {rc} and left no status: {means}"
     return Reason(EndReason.LOST, {"message": told})
