@@ -16,34 +16,40 @@ from typing import Any
 from shared import Row, Table, child, median, say, scratch
 
 SIZES = (1000, 10_000, 100_000)
-ROUNDS = (5, 3, 1)
+ROUNDS = 3
 FORKS = 64
 MB = 1e6
 
 
 def measure(*, quick: bool) -> Table:
     table = Table("Memory, and cost of a job's whole life, by number of jobs (`scale`)")
-    lives = {}
     sizes = (100, 1000) if quick else SIZES
-    for size, rounds in zip(sizes, ROUNDS, strict=False):
-        runs = [live(size) for _ in range(1 if quick else rounds)]
-        figures = {key: median([run[key] for run in runs]) for key in runs[0]}
-        lives[size] = figures["push"] + figures["run"]
-        say(f"{size} jobs: {lives[size]:.0f} µs each, {figures['queued'] / MB:.0f} MB queued")
-        table.rows += rows(size, figures, lives[size])
-    smallest, largest = lives[sizes[0]], lives[sizes[-1]]
+    runs: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+    for turn in range(1 if quick else ROUNDS):
+        for size in sizes[:: -1 if turn % 2 else 1]:  # forth and back
+            runs[size].append(live(size))
+            say(f"round {turn + 1}, {size} jobs: {life(runs[size][-1]):.0f} µs each")
+    for size, found in runs.items():
+        table.rows += rows(size, {key: median([run[key] for run in found]) for key in found[0]})
+    pairs = zip(runs[sizes[0]], runs[sizes[-1]], strict=True)
+    ratio = median([life(large) / life(small) for small, large in pairs])
     what = f"cost among {sizes[-1]} jobs, against {sizes[0]}"
-    table.rows.append(Row(what, largest / smallest, "x", bar=1.2))
+    table.rows.append(Row(what, ratio, "x", bar=1.2))
     return table
 
 
-def rows(size: int, figures: dict[str, float], life: float) -> list[Row]:
+def life(run: dict[str, float]) -> float:
+    """Microseconds from a job's push to its durable end."""
+    return run["push"] + run["run"]
+
+
+def rows(size: int, figures: dict[str, float]) -> list[Row]:
     bars = {"bar": 300, "aim": 100} if size == SIZES[-1] else {}
     grown = f"{(figures['queued'] - figures['empty']) / MB:.0f} MB more than without jobs"
     peak = f"at most {figures['peak'] / MB:.0f} MB until all had ended"
     split = f"push {figures['push']:.0f} µs, run {figures['run']:.0f} µs"
     return [
-        Row(f"{size} jobs: a whole life", life, "µs", note=split),
+        Row(f"{size} jobs: a whole life", life(figures), "µs", note=split),
         Row(f"{size} jobs queued: RSS", figures["queued"] / MB, "MB", **bars, note=f"{grown}; {peak}"),
     ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from . import metadir, wrapper
 from .errors import JobFailed, JobKilled, ResultTooLarge
 from .options import seconds
+from .printable import printable
 from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES
 from .states import JobStatus, Reason, Status
 from .task import Call
@@ -131,7 +132,7 @@ class Job:
     @property
     def title(self) -> str:
         """The label given at push, or the command, shortened."""
-        return self.call.options.title or shorten(self.call.cmd)
+        return printable(self.call.options.title) or shorten(self.call.cmd)
 
     @property
     def user(self) -> str:
@@ -386,8 +387,7 @@ def shorten(command: tuple[str, ...] | str, width: int = 60) -> str:
         if isinstance(command, str)
         else " ".join(wrapper.quote(word[:width]) for word in command[:20])
     )
-    line = " ".join(line[: 4 * width].split())
-    shown = "".join(char if char.isprintable() else "?" for char in line)
+    shown = printable(" ".join(line[: 4 * width].split()))
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 

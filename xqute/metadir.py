@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import MetadirError
+from .printable import printable
 from .settings import STATUS_MAX_BYTES
 from .states import FileNews, FileState
 
@@ -250,9 +251,4 @@ def read_tail(path: str | os.PathLike[str], lines: int, cap: int) -> list[str]:
     finally:
         os.close(fd)
     text = content.decode("utf-8", "replace").replace("\r\n", "\n")
-    return [_printable(line) for line in text.split("\n") if line][-lines:]
-
-
-def _printable(line: str) -> str:
-    """For people and their terminals: no control characters, no escapes, no change of direction."""
-    return "".join(char if char.isprintable() or char == "\t" else "�" for char in line)
+    return [printable(line) for line in text.split("\n") if line][-lines:]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, NamedTuple
 
+from .printable import printable
+
 
 class JobStatus(IntEnum):
     """Where a job stands. The numbers are stable: they are in files and stores."""
@@ -205,7 +207,7 @@ class Reason:
         """The sentence."""
         text = SENTENCES.get(self.code, self.code).format_map(_Detail(self.detail))
         message = self.detail.get("message")
-        return f"{text}: {message}" if message else text
+        return printable(f"{text}: {message}" if message else text)
 
     def as_json(self) -> list[Any]:
         """The form kept in stores."""

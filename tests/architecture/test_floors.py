@@ -22,7 +22,7 @@ from tests.architecture.sources import (
 #: Lowest first. A name is a module or a folder right below xqute/. It may import from every floor
 #: below its own, and on its own floor from what stands left of it.
 FLOORS = (
-    ("errors", "settings", "states", "states_page"),  # words
+    ("printable", "errors", "settings", "states", "states_page"),  # words
     ("inside",),  # what runs in the job's own process: the words and nothing else
     ("metadir", "options", "wrapper", "task", "job", "report"),  # the job
     ("rules",),

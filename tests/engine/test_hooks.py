@@ -453,14 +453,10 @@ async def test_plugins_registered_for_all_are_heard_too(make):
     async def succeeded(scheduler, job):
         seen.append(job.id)
 
-    registered = plugin("registered", on_job_succeeded=succeeded)
-    simplug.register(registered)
-    try:
+    with simplug.plugins_context([plugin("registered", on_job_succeeded=succeeded)]):
         xq = make()
         await xq.push(["fake"])
         await xq.run_until_complete()
-    finally:
-        simplug.get_plugin("registered").disable()
 
     assert seen == [1]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..job import Job
 from ..plugin import Plugins
+from ..printable import printable
 from ..rules.evidence import NOT_ASKED
 from ..rules.verdict import FailureBudget
 from ..scheduler import Scheduler
@@ -85,7 +86,7 @@ class StopReason:
 
     def __str__(self) -> str:
         """The sentence."""
-        return self.detail or self.code
+        return printable(self.detail or self.code)
 
 
 @dataclass(slots=True)

@@ -57,10 +57,10 @@ class Engine:
         """
         async with AsyncExitStack() as stack:
             await self._open(stack)
+            stack.push_async_callback(self._close)
             stack.callback(self._room.alarm.cancel)
             async with asyncio.TaskGroup() as group:
                 await self._session(group)
-            await self._close()
         if self._bug is not None:
             raise self._bug
         if self._cancelled:
@@ -194,6 +194,7 @@ class Engine:
             await self._bounded(work, what, bound)
 
     async def _close(self) -> None:
+        """The last hooks, also after an engine that broke."""
         room = self._room
         await room.plugins.fire("on_complete", room.scheduler)
         await room.plugins.fire("on_shutdown", room.scheduler, room.consumer)

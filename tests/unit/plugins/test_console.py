@@ -155,11 +155,15 @@ async def test_hostile_titles_and_stderr_are_shown_tamed_everywhere(run):
     for out in (screen(no_color=True), pipe()):
         shown = await play(run, out, run.failed_job(EVIL, EVIL + "\n"))
 
-        assert shown.count(TAMED) >= 3
-        assert not {"\x9b", "\x07", "\u202e", "\x1b[2J", "\x1b]0;"} & set(shown)
-        assert "\x1b[2J" not in shown
-        assert "\x1b]" not in shown
-        assert "\x1b[31m" not in shown
+        assert shown.count(TAMED) >= 2  # the title and the stop reason
+        for evil in ("\x9b", "\x07", "\u202e", "\x1b[31m", "\x1b[2J", "\x1b]"):
+            assert evil not in shown
+
+
+async def test_the_colours_of_stderr_are_left_out(run):
+    shown = await play(run, pipe(), run.failed_job(stderr="\x1b[1;31merror:\x1b[0m no\x1b[K input\n"))
+
+    assert "| error: no input |" in shown
 
 
 async def test_the_closing_table_says_how_it_ended(run):

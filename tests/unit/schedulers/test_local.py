@@ -47,12 +47,15 @@ class Bare(Job):
 
 
 class News:
-    """A FIFO that payloads write lines into."""
+    """A FIFO between a test and a payload; opened for both ways, so that nobody waits to open it."""
 
     def __init__(self, path: Path):
         os.mkfifo(path)
-        self.path = path
         self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self.path = path
+
+    def tell(self, text: str) -> None:
+        os.write(self.fd, f"{text}\n".encode())
 
     async def line(self) -> str:
         text = b""
@@ -107,7 +110,8 @@ class Host:
             job.uid = str(uid)
 
     async def end(self, job) -> None:
-        await self._ends.setdefault(job, asyncio.Event()).wait()
+        async with asyncio.timeout(BOUND):
+            await self._ends.setdefault(job, asyncio.Event()).wait()
 
     async def answer(self, job):
         return (await self.scheduler.poll_jobs([job]))[job]
@@ -118,7 +122,8 @@ async def readable(fd: int) -> None:
     news = loop.create_future()
     loop.add_reader(fd, lambda: news.done() or news.set_result(None))
     try:
-        await news
+        async with asyncio.timeout(BOUND):
+            await news
     finally:
         loop.remove_reader(fd)
 
@@ -144,7 +149,7 @@ def status(job) -> metadir.FileNews:
 
 @asynccontextmanager
 async def opened(scheduler, root):
-    async with asyncio.timeout(BOUND), AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         await scheduler.open(stack)
         yield Host(scheduler, root)
 
@@ -165,9 +170,18 @@ async def host(scheduler, tmp_path):
 
 @pytest.fixture
 def news(tmp_path):
+    """What payloads tell the test."""
     news = News(tmp_path / "news")
     yield news
     os.close(news.fd)
+
+
+@pytest.fixture
+def go(tmp_path):
+    """What the test tells payloads."""
+    go = News(tmp_path / "go")
+    yield go
+    os.close(go.fd)
 
 
 # Exits
@@ -241,13 +255,23 @@ async def test_a_wrapper_that_is_killed_takes_its_payload_along_and_says_so(host
 
 
 async def test_a_wrapper_that_left_no_status_is_lost_with_its_rc(host) -> None:
-    job = await host.start("#!/bin/sh\nexit 75\n", cls=Bare)
+    job = await host.start("#!/bin/sh\nexit 76\n", cls=Bare)
 
     await host.end(job)
 
     reason = (await host.answer(job)).reason
     assert reason.code == "LOST"
-    assert "exited with 75 and left no status" in str(reason)
+    assert "exited with 76 and left no status" in str(reason)
+
+
+async def test_a_wrapper_that_could_not_write_its_status_is_no_failure_of_the_job(host) -> None:
+    job = await host.job(["true"])
+    Path(job.directory, metadir.STATUS).symlink_to("/nonexistent/status")
+    await host.submit(job)
+
+    await host.end(job)
+
+    assert (await host.answer(job)).reason.code == "DISK_FULL"
 
 
 async def test_an_exit_status_that_the_program_took_away_is_an_end(host) -> None:
@@ -437,11 +461,10 @@ async def test_nothing_starts_on_a_scheduler_that_is_not_open(tmp_path) -> None:
         await scheduler.submit_job(job)
 
 
-async def test_a_new_start_begins_when_nothing_of_the_old_one_is_left(host, news) -> None:
+async def test_a_new_start_begins_when_nothing_of_the_old_one_is_left(host, news, go) -> None:
     job = await host.start(
-        f"setsid sh -c 'echo $$ >{news.path}; trap \"\" TERM; sleep 60'& read x <{news.path}x"
+        f"setsid sh -c 'echo $$ >{news.path}; trap \"\" TERM; sleep 60'& read x <{go.path}"
     )
-    os.mkfifo(f"{news.path}x")
     escaped = await news.pid()
     os.kill(int(job.uid), signal.SIGKILL)
     await host.end(job)
@@ -479,17 +502,16 @@ async def test_a_kill_ends_everything_of_the_job(host, news, line) -> None:
     await host.end(job)
 
 
-async def test_a_payload_is_asked_once_and_has_its_grace(host, news) -> None:
-    asked = f"echo asked >{news.path}; read x <{news.path}x; exit 5"
+async def test_a_payload_is_asked_once_and_has_its_grace(host, news, go) -> None:
+    asked = f"echo asked >{news.path}; read x <{go.path}; exit 5"
     line = f"trap '{asked}' TERM; echo up >{news.path}; sleep 60 & wait"
-    os.mkfifo(f"{news.path}x")
     job = await host.start(line, grace=BOUND)
     await news.line()
 
     killing = asyncio.create_task(host.scheduler.kill_job(job))
     assert await news.line() == "asked"
     assert alive(int(job.uid))
-    Path(f"{news.path}x").write_text("go\n")
+    go.tell("go")
     await killing
 
     assert status(job).rc == 5
@@ -507,19 +529,18 @@ async def test_the_grace_of_a_kill_goes_over_that_of_the_job(host, news) -> None
     assert not alive(int(job.uid))
 
 
-async def test_an_authors_wrapper_that_dies_first_leaves_its_payload_the_grace(host, news) -> None:
+async def test_an_authors_wrapper_that_dies_first_leaves_its_payload_the_grace(host, news, go) -> None:
     payload = (
-        f"trap 'echo asked >{news.path}; read x <{news.path}x; echo $x >{news.path}; exit' TERM; "
+        f"trap 'echo asked >{news.path}; read x <{go.path}; echo $x >{news.path}; exit' TERM; "
         f"echo up >{news.path}; while :; do sleep 0.05; done"
     )
-    os.mkfifo(f"{news.path}x")
     job = await host.start(f"#!/bin/sh\n({payload})\n:\n", cls=Bare, grace=BOUND)
     await news.line()
 
     killing = asyncio.create_task(host.scheduler.kill_job(job))
     await host.end(job)
     assert await news.line() == "asked"
-    Path(f"{news.path}x").write_text("cleaned\n")
+    go.tell("cleaned")
     await killing
 
     assert await news.line() == "cleaned"
@@ -617,17 +638,15 @@ async def test_a_number_that_is_a_strangers_by_now_is_not_the_jobs(host) -> None
 # What ended jobs leave
 
 
-async def test_a_process_that_still_writes_has_the_grace(host, news, tmp_path) -> None:
+async def test_a_process_that_still_writes_has_the_grace(host, news, go, tmp_path) -> None:
     out = tmp_path / "out"
-    os.mkfifo(f"{news.path}x")
-    flush = f"sh -c 'echo $$ >{news.path}; read x <{news.path}x; echo $x >{out}'"
-    job = await host.start(f"{flush} & read go <{news.path}y", grace=BOUND)
+    flush = f"sh -c 'echo $$ >{news.path}; read x <{go.path}; echo $x >{out}'"
+    job = await host.start(f"{flush} &", grace=BOUND)
     left = await news.pid()
-    os.mkfifo(f"{news.path}y")
 
     await host.end(job)
     assert alive(left)
-    Path(f"{news.path}x").write_text("flushed\n")
+    go.tell("flushed")
     await gone(left)
 
     assert out.read_text() == "flushed\n"
@@ -681,17 +700,15 @@ async def test_closing_in_a_hurry_ends_what_is_left(scheduler, tmp_path, news) -
 # Several sessions
 
 
-def test_it_opens_again_in_another_loop_and_finds_its_jobs(scheduler, tmp_path) -> None:
-    os.mkfifo(tmp_path / "go")
-
+def test_it_opens_again_in_another_loop_and_finds_its_jobs(scheduler, tmp_path, go) -> None:
     async def first():
         async with opened(scheduler, tmp_path) as host:
-            return await host.start(f"read x <{tmp_path}/go; exit 4")
+            return await host.start(f"read x <{go.path}; exit 4")
 
     async def second(job):
         async with opened(scheduler, tmp_path) as host:
             assert (await host.answer(job)).presence is Presence.RUNNING
-            (tmp_path / "go").write_text("go\n")
+            go.tell("on")
             await host.end(job)
 
     before = len(os.listdir("/proc/self/fd"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -15,6 +15,10 @@ from rich.text import Text
 
 from .moment import Closing, Moment, Told
 from .terminal import PATH_WIDTH, is_terminal, plain, write
+
+#: Of the closing table; the rest is for stderr.
+COLUMN_WIDTH: Final = 40
+REASON_WIDTH: Final = 10
 
 
 class Bar:
@@ -98,20 +102,17 @@ def _numbers(moment: Moment) -> Table:
 
 
 def _failures(closing: Closing) -> Table:
-    failed = closing.moment.failed
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=Text("  failed jobs", "bold red"),
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("job", justify="right")
-    said = any(told.said for told in closing.failed)
-    for name in ("title", "reason", *["last line on stderr"] * said):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for told in closing.failed:
-        words = (plain(told.job.title), plain(told.reason), *[plain(told.said)] * said)
-        table.add_row(str(told.job.id), *(Text(word) for word in words))
-    if failed > len(closing.failed):
-        table.caption = Text(f"  and {failed - len(closing.failed)} more", "bold red")
+    missing = closing.moment.failed - len(closing.failed)
+    rows = [[plain(word) for word in (told.job.title, told.reason, told.said)] for told in closing.failed]
+    table = Table(box=box.SIMPLE_HEAD, title=Text("  failed jobs", "bold red"))
+    table.title_justify = table.caption_justify = "left"
+    table.add_column("job", justify="right", no_wrap=True, min_width=3)
+    table.add_column("title", no_wrap=True, max_width=COLUMN_WIDTH)
+    table.add_column("reason", no_wrap=True, max_width=COLUMN_WIDTH, min_width=REASON_WIDTH)
+    if any(said for _, _, said in rows):
+        table.add_column("last line on stderr", no_wrap=True)
+    for told, row in zip(closing.failed, rows, strict=True):
+        table.add_row(str(told.job.id), *map(Text, row[: len(table.columns) - 1]))
+    if missing > 0:
+        table.caption = Text(f"  and {missing} more", "bold red")
     return table

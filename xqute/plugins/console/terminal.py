@@ -38,7 +38,11 @@ def plain(text: str, width: int = LINE_WIDTH) -> str:
 
 
 #: Colours and the like are left out; what else is not printable becomes a question mark.
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
+_ESCAPES: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|\ufffd\[[0-9;]*[mK]"  # a tail of stderr comes without its escape characters
+)
 
 
 def is_terminal(stream: Any) -> bool:

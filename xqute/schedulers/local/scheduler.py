@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -63,6 +64,10 @@ class LocalScheduler(Scheduler):
     async def _close(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
+        if kind is not None:
+            # the engine broke, or the user insisted on leaving now: there is no time to be polite
+            for start in self._running.values():
+                start.signal_group(signal.SIGKILL)
         try:
             await self._leftovers.close(hurry=kind is not None)
         finally:

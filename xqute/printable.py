@@ -1,0 +1,17 @@
+"""Foreign text for people and their terminals."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Control sequences of terminals: colours, cursor, titles (ECMA-48 5.4, xterm's OSC).
+_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+
+def printable(text: str) -> str:
+    """One line without escapes, control characters or changes of direction."""
+    if text.isprintable():
+        return text
+    bare = _SEQUENCE.sub("", text).expandtabs()
+    return "".join(char if char.isprintable() else "�" for char in bare)
