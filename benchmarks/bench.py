@@ -49,7 +49,7 @@ def main() -> int:
         shared.warn("interrupted; nothing of it runs any more")
         return 130
     missed = [row.what for table in tables for row in table.rows if row.verdict == "misses its bar"]
-    print(f"{len(missed)} figures miss their bars" if missed else "every figure meets its bar")
+    print(f"{len(missed)} of the figures miss their bars" if missed else "every figure meets its bar")
     if given.markdown:
         write(given.markdown, tables)
     return 0

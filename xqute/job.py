@@ -46,6 +46,9 @@ class Keeper(Protocol):
     async def retry(self, job: Job) -> None:
         """Run an ended job once more."""
 
+    def why_queued(self, job: Job) -> Reason | None:
+        """Why a job that may run does not; None: what it says itself is the reason."""
+
 
 class Job:
     """One execution of a call: awaitable and killable, and durable beyond its process.
@@ -57,7 +60,6 @@ class Job:
         id: Positive, growing per store; `index` is the same number.
         call: What it runs, and how.
         status: Where it stands.
-        reason: Why it waits, or how it ended.
         rc: The return code of the newest start that ended; None when there is none.
         attempt: From 1; grows when a start ended by the job's own fault.
         start: How often it was handed to a scheduler.
@@ -72,6 +74,7 @@ class Job:
         "__weakref__",
         "_history",
         "_keeper",
+        "_reason",
         "_task",
         "after",
         "attempt",
@@ -82,7 +85,6 @@ class Job:
         "id",
         "kill_grace",
         "rc",
-        "reason",
         "resubmits",
         "start",
         "started",
@@ -118,6 +120,17 @@ class Job:
         self._task: asyncio.Task[Any] | None = None
 
     # What it is
+
+    @property
+    def reason(self) -> Reason:
+        """Why it waits, or how it ended."""
+        if self.status is JobStatus.QUEUED and self._reason.code == "ACCEPTED":
+            return self._keeper.why_queued(self) or self._reason
+        return self._reason
+
+    @reason.setter
+    def reason(self, reason: Reason) -> None:
+        self._reason = reason
 
     @property
     def index(self) -> int:
@@ -207,6 +220,7 @@ class Job:
         """The same asyncio.Task each time, for `asyncio.wait`; cancelling it touches no job."""
         if self._task is None:
             self._task = asyncio.create_task(self._outcome(), name=f"xqute job {self.id}")
+            self._task.add_done_callback(_seen)
         return self._task
 
     def result(self) -> Any:
@@ -328,12 +342,12 @@ class Job:
 
     def share_history(self, other: Job) -> None:
         """Begin with the history of a job that was pushed together with it."""
-        self.reason = other.reason
+        self._reason = other._reason
         self._history = other._history
 
     def note(self, date: float) -> None:
         """Add where it stands to its history."""
-        code, detail = self.reason.as_json()
+        code, detail = self._reason.as_json()
         line = [date, int(self.status), self.start, self.attempt, code, detail]
         # jobs pushed together share their first line, so it is replaced, not appended to
         self._history = (*self._history, line)
@@ -352,7 +366,7 @@ class Job:
             kept["resubmits"] = self.resubmits
         if self.will_retry:
             kept["will_retry"] = True
-        kept["reason"] = self.reason.as_json()
+        kept["reason"] = self._reason.as_json()
         return _encode(kept)
 
     def restore(self, status: int, start: int, attempt: int, uid: str, document: str) -> None:
@@ -378,6 +392,12 @@ class Job:
     def __str__(self) -> str:
         """The job as a sentence names it."""
         return f"job {self.id} ({self.title})"
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """A failure is kept in the job; a task that nobody asks for it needs no complaint in the log."""
+    if not task.cancelled():
+        task.exception()
 
 
 def shorten(command: tuple[str, ...] | str, width: int = 60) -> str:

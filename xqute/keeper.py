@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
-from .engine.room import Room
+from .engine.room import Room, StopReason
 from .errors import JobNotFound, XquteError
 from .job import Job
 from .settings import KILL_BOUND_SECONDS
@@ -81,6 +81,15 @@ class JobKeeper:
 
     # What a job asks of its keeper
 
+    def why_queued(self, job: Job) -> Reason | None:
+        """Why a job that may run does not; None: what it says itself is the reason."""
+        if not self._is_ours(job) or job.id in self._room.live:
+            return None
+        if self._driver.running and self._room.free <= 0:
+            return Reason("FORKS", {"used": len(self._room.live), "forks": self._room.scheduler.forks})
+        stop = self._room.stop
+        return None if stop is None else Reason("STOPPED", {"by": str(stop)})
+
     async def wait(self, job: Job) -> None:
         """Return when the job has ended and that is durable."""
         if not self._is_ours(job):
@@ -91,15 +100,22 @@ class JobKeeper:
     async def kill(self, job: Job, grace: float | None) -> bool:
         """Stop a job; False: it had ended, or a plugin forbade it."""
         self._refuse_stranger(job)
+        await self._driver.open()
+        await self._tell_what_was_before()
         if job.status.final or not await self._lifecycle.may_kill(job) or job.status.final:
             return False
-        await self._driver.open()
-        await self._killer.kill([job], "request", grace)
+        await self._killer.kill([job], StopReason("request"), grace)
         if self._driver.running:
             await self._see_ended(job, job.call.options.grace if grace is None else grace)
         else:
             await self._lifecycle.lines.drain()
         return job.status is JobStatus.KILLED
+
+    async def _tell_what_was_before(self) -> None:
+        """A job's hooks come in the order of what happened to it."""
+        await self._lifecycle.recorder.flush()
+        if not self._driver.running:
+            await self._lifecycle.lines.drain()
 
     async def _see_ended(self, job: Job, grace: float) -> None:
         bound = KILL_BOUND_SECONDS + grace

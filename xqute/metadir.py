@@ -140,11 +140,13 @@ def parse_status(content: bytes) -> FileNews:
     state = _WORDS.get(words[0].upper())
     if state is None:
         return FileNews(FileState.UNREADABLE, what=f"{STATUS} says {words[0][:40]!r}")
-    number = int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
+    number = words[1] if len(words) > 1 else ""
     if state is FileState.RUNNING:
-        return FileNews(state, ours=number is not None, pid=number)
+        pid = int(number) if number.isdecimal() and len(number) <= _PID_DIGITS else None
+        return FileNews(state, ours=pid is not None, pid=pid)
+    rc = _rc(number)
     signal = words[2] if len(words) > 2 else ""  # noqa: PLR2004  FAILED <rc> <signal>
-    return FileNews(state, rc=number, signal=signal, ours=number is not None)
+    return FileNews(state, rc=rc, signal=signal if rc is not None else "", ours=rc is not None)
 
 
 def _read_rc(directory: str) -> int | None:
@@ -152,8 +154,18 @@ def _read_rc(directory: str) -> int | None:
         content = read_small(f"{directory}/{RC}")
     except FileNotFoundError:
         return None
-    text = content.strip() if isinstance(content, bytes) else b""
-    return int(text) if text.isdigit() else None
+    return _rc(content.decode("ascii", "replace").strip()) if isinstance(content, bytes) else None
+
+
+def _rc(text: str) -> int | None:
+    """A return code: 0 to 255, and nothing else."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3):  # noqa: PLR2004  digits of 255
+        return None
+    number = int(text)
+    return number if number <= 255 else None  # noqa: PLR2004
+
+
+_PID_DIGITS: Final = 10
 
 
 def write_script(path: str, text: str) -> None:

@@ -111,6 +111,7 @@ class Plugins:
         _declare(self._own)
         try:
             for plugin in own:
+                _refuse_bare_hooks(plugin)
                 self._own.register(plugin)
         except SimplugException as exc:
             msg = f"a plugin can't be used: {exc}"
@@ -166,11 +167,24 @@ class Plugins:
             if hook == "on_job_finishing":
                 raise
             log.exception("%s raised Reject, which only on_job_finishing may", who)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.exception("%s awaited something that was cancelled", who)
         except TimeoutError:
             log.exception("%s was cancelled after %s s, or timed out by itself", who, HOOK_MAX_SECONDS)
         except Exception:
             log.exception("%s raised; the job and the other plugins go on", who)
         return None
+
+
+def _refuse_bare_hooks(plugin: Any) -> None:
+    """A hook without its decorator would do nothing, silently."""
+    for name in HOOK_NAMES:
+        found = getattr(plugin, name, None)
+        if callable(found) and not isinstance(found, SimplugImpl):
+            raise OptionError(f"{name} of plugin {plugin!r} is not decorated with `simplug.impl`")
 
 
 async def _in_time(answer: Awaitable[Any], who: str) -> Any:

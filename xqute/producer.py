@@ -193,7 +193,8 @@ class Xqute:
         self._room.held = False
         if error is not None:
             cancelled = isinstance(error, asyncio.CancelledError)
-            self.request_stop("cancelled" if cancelled else f"stopped by {type(error).__name__}")
+            name = "cancelled" if cancelled else type(error).__name__
+            self._room.request_stop(StopReason(name, "" if cancelled else f"stopped by {error!r}"))
         self._room.wake.set()
         await self._driver.ended()
         await self._driver.close()

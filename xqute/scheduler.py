@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from diot import Diot
 
-from .errors import BackendUnavailable, OptionError
+from .errors import BackendUnavailable, OptionError, SchedulerError
 from .job import Job
 from .options import refuse_unknown
 from .settings import BATCH_FORKS, GRACE_SECONDS, POLL_SECONDS
@@ -106,10 +106,17 @@ class Scheduler(ABC):
         return [await _outcome(self.submit_job(job)) for job in jobs]
 
     async def kill_jobs(self, jobs: Sequence[Job]) -> None:
-        """End several, at the same time."""
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(self.kill_job(job), name=f"xqute kill {job.id}")
+        """End several, at the same time.
+
+        Raises:
+            SchedulerError: Some could not be ended, or could not be asked to.
+        """
+        outcomes = await asyncio.gather(*(_outcome(self.kill_job(job)) for job in jobs))
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise SchedulerError("; ".join(str(error) for error in errors), scheduler=self.name)
 
     async def poll_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, Answer]:
         """Ask about several; one that could not be asked about is UNKNOWN."""

@@ -31,6 +31,12 @@ KILL_GRACE_SECONDS: Final = 5.0
 #: What a kill may take beyond its grace before the survivors are named.
 KILL_BOUND_SECONDS: Final = 15.0
 
+#: How long a kill waits for the store to know of it before the signal goes out all the same.
+KILL_STORE_SECONDS: Final = 3.0
+
+#: What a hand-over under way may take when the run stops; its outcome is not known then.
+SUBMIT_BOUND_SECONDS: Final = 30.0
+
 #: How often a start whose claim never appeared is handed over again before it is LOST.
 RESUBMITS: Final = 3
 
@@ -47,6 +53,9 @@ SWEEP_BACKOFF: Final = 1.5
 
 #: A job whose files were silent this long is asked about at its scheduler.
 POLL_SECONDS: Final = 5.0
+
+#: A scheduler that has not answered a question by then is not known to have any answer.
+ANSWER_SECONDS: Final = 60.0
 
 #: Waits after trouble of the infrastructure: first, and at most.
 TROUBLE_MIN_SECONDS: Final = 0.5

@@ -101,6 +101,8 @@ class WaitReason(StrEnum):
     ACCEPTED = "ACCEPTED"
     #: all forks are in use
     FORKS = "FORKS"
+    #: the run was stopped before it could start
+    STOPPED = "STOPPED"
     #: jobs it needs have not ended
     NEEDS = "NEEDS"
     #: a job it needs failed
@@ -157,7 +159,8 @@ class EndReason(StrEnum):
 #: How each reason reads; the names in braces are keys of `Reason.detail`, missing ones read as "?".
 SENTENCES: Mapping[str, str] = {
     "ACCEPTED": "accepted; its run has not started",
-    "FORKS": "waits for a free fork",
+    "FORKS": "waits for a free fork, {used}/{forks} are in use",
+    "STOPPED": "not started: {by}",
     "NEEDS": "needs {needs}",
     "BLOCKED": "blocked: {needs} failed",
     "LIMIT": "limit {task} {used}/{limit}",

@@ -55,12 +55,12 @@ def fill(script: Script) -> str:
         "DIR": quote(d),
         "ARGV": _argv(script.argv),
         "CWD": quote(script.cwd),
-        "EXPORTS": " ".join(f"{key}={quote(value)}" for key, value in script.exports.items()),
+        "EXPORTS": _exports(script.exports),
         "STDIN": quote(script.stdin),
         "STDOUT": quote(script.stdout or f"{d}/job.stdout"),
         "STDERR": quote(script.stderr or f"{d}/job.stderr"),
         "PRESCRIPT": _prescript(script.prescript),
-        "POSTSCRIPT": _postscript(script.postscript),
+        "POSTSCRIPT": _postscript(script.postscript, script.exports),
         "EXIT": script.exit_with,
     }
     pieces = list(_template())
@@ -98,7 +98,12 @@ def _prescript(text: str) -> str:
 PRESCRIPT_FAILED: Final = "xqute: the prescript failed with exit status"
 
 
-def _postscript(text: str) -> str:
+def _exports(exports: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={quote(value)}" for key, value in exports.items())
+
+
+def _postscript(text: str, exports: Mapping[str, str]) -> str:
     if not text.strip():
         return ""
-    return f'(\nXQUTE_RC=$1\nexport XQUTE_RC\n{text}\n) </dev/null >>"$d/job.stderr" 2>&1 3>&-'
+    told = f"export {_exports(exports)} XQUTE_RC=$1"
+    return f'(\n{told}\n{text}\n) </dev/null >>"$d/job.stderr" 2>&1 3>&-'

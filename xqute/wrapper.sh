@@ -17,9 +17,9 @@ end() {
   trap - EXIT
   @POSTSCRIPT@
   if [ "$1$sig" = 0 ]; then news="FINISHED 0"; else news="FAILED $1${sig:+ $sig}"; fi
-  ## What the payload left in the place of the rc (a link, a pipe) is neither followed nor waited for.
-  if [ -e "$d/job.rc" ] || [ -h "$d/job.rc" ]; then rm -rf "$d/job.rc"; fi
   while [ "$d/job.status" -ef /dev/fd/3 ] || exit 76; do
+    ## What the payload left in the place of the rc (a link, a pipe) is neither followed nor waited for.
+    if [ -e "$d/job.rc" ] || [ -h "$d/job.rc" ]; then rm -rf "$d/job.rc"; fi
     echo "$1" >|"$d/job.rc"
     echo "$news" >&3 && break
     ## A full disk: the end is told when there is room again, after whatever part of a line got in.
@@ -38,9 +38,11 @@ trap : INT QUIT USR1 USR2
 echo "RUNNING $$" >&3
 (
   trap - HUP INT QUIT TERM USR1 USR2 XCPU EXIT
+  ## Asked to stop before there was a payload to take the signal.
+  [ -z "$sig" ] || exit 143
   export @EXPORTS@
-  @PRESCRIPT@
   cd @CWD@ || exit 126
+  @PRESCRIPT@
   exec @ARGV@
-) <@STDIN@ >|@STDOUT@ 2>|@STDERR@ 3>&-
+) 2>|@STDERR@ <@STDIN@ >|@STDOUT@ 3>&-
 end $?

@@ -62,4 +62,4 @@ async def until(condition, seconds: float = 30.0) -> None:
     """Wait for something that only a file or a process tells."""
     async with asyncio.timeout(seconds):
         while not condition():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110  only the file system knows
+            await asyncio.sleep(0.01)

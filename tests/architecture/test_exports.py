@@ -110,9 +110,7 @@ def test_a_name_that_does_not_work_is_caught() -> None:
     module.__all__ = ["Xqute", "Xquet"]
     module.Xqute = object
 
-    assert broken_names(module) == [
-        "toy.Xquet: AttributeError: module 'toy' has no attribute 'Xquet'"
-    ]
+    assert broken_names(module) == ["toy.Xquet: AttributeError: module 'toy' has no attribute 'Xquet'"]
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,7 @@ SIDEWAYS = {
 
 #: Pairs that do not know each other in either direction, not even as types.
 WALLS = {
-    (a, b)
-    for a, b in product((*IMPLEMENTATIONS, "engine"), repeat=2)
-    if a != b and (a, b) not in SIDEWAYS
+    (a, b) for a, b in product((*IMPLEMENTATIONS, "engine"), repeat=2) if a != b and (a, b) not in SIDEWAYS
 }
 
 #: Functions that import when they are called, and why: "xqute/file.py::function".
@@ -114,9 +112,7 @@ class ImportReader(ast.NodeVisitor):
 
     def add(self, node: ast.AST, target: str, *, computed: bool = False) -> None:
         function = ".".join(self.scopes) if self.in_function else ""
-        self.found.append(
-            Import(self.source, node.lineno, target, function, self.for_types, computed)
-        )
+        self.found.append(Import(self.source, node.lineno, target, function, self.for_types, computed))
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:

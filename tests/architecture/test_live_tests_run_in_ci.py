@@ -22,9 +22,7 @@ LIVE = pytest.mark.parametrize(
 def run(pytester, monkeypatch):
     """Run one test module under the conftest of this project, return rc and what was printed."""
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text("utf-8"))
-    pytester.makeini(
-        "[pytest]\nmarkers = live: live\nasyncio_default_fixture_loop_scope = function"
-    )
+    pytester.makeini("[pytest]\nmarkers = live: live\nasyncio_default_fixture_loop_scope = function")
 
     def run(text, ci):
         monkeypatch.setenv("CI", ci)

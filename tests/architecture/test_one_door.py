@@ -65,9 +65,7 @@ def changes_status(node: ast.AST) -> bool:
 
 def status_changes(sources: Sources) -> list[str]:
     return [
-        source.at(
-            node.lineno, "only engine/lifecycle.py changes a status; another thing has another name"
-        )
+        source.at(node.lineno, "only engine/lifecycle.py changes a status; another thing has another name")
         for source in sources
         if not within(source, STATUS_DOOR)
         for node, function in nodes(source.tree)

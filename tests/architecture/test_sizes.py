@@ -28,9 +28,7 @@ def body_lines(function: FunctionNode) -> int:
     statements = [node for node in function.body if not is_constant(node)]
     if not statements:
         return 0
-    first = min(
-        [statements[0].lineno, *(d.lineno for d in getattr(statements[0], "decorator_list", []))]
-    )
+    first = min([statements[0].lineno, *(d.lineno for d in getattr(statements[0], "decorator_list", []))])
     return (function.end_lineno or first) - first + 1
 
 

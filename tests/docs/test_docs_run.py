@@ -20,9 +20,7 @@ from types import CodeType, ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if path.is_file()
-)
+PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if path.is_file())
 
 #: Longer than any example should make a reader wait.
 BLOCK_SECONDS = 60
@@ -152,14 +150,10 @@ def fenced(code, info="python"):
         pytest.param(fenced("a = 1\na = = 1"), 5, id="syntax"),
         pytest.param(fenced("a = = 1", "python no-run"), 4, id="syntax of no-run"),
         pytest.param(fenced("raise SystemExit(1)"), 4, id="exit"),
-        pytest.param(
-            "- x\n\n    ```python\n    if True:\n        1 / 0\n    ```\n", 5, id="indented"
-        ),
+        pytest.param("- x\n\n    ```python\n    if True:\n        1 / 0\n    ```\n", 5, id="indented"),
         pytest.param('~~~py title="a.py"\n1 / 0\n~~~\n', 2, id="tildes and title"),
         pytest.param("``` { .python .annotate }\n1 / 0\n```\n", 2, id="braces"),
-        pytest.param(
-            fenced("import asyncio\nasync def f():\n    1 / 0\nasyncio.run(f())"), 6, id="own loop"
-        ),
+        pytest.param(fenced("import asyncio\nasync def f():\n    1 / 0\nasyncio.run(f())"), 6, id="own loop"),
     ],
 )
 def test_a_failing_block_is_named_by_file_and_line(run, text, line) -> None:
@@ -173,16 +167,12 @@ def test_a_failing_block_is_named_by_file_and_line(run, text, line) -> None:
         pytest.param(fenced("1 / 0", "python no-run"), id="no-run"),
         pytest.param(fenced("1 / 0", "{ .python .no-run }"), id="no-run in braces"),
         pytest.param(fenced("await nothing", "python no-run"), id="await in no-run"),
-        pytest.param(
-            fenced("1 / 0", "sh") + fenced("1 / 0", "") + fenced("1 / 0", "pycon"), id="sh"
-        ),
+        pytest.param(fenced("1 / 0", "sh") + fenced("1 / 0", "") + fenced("1 / 0", "pycon"), id="sh"),
         pytest.param("````md\n```python\n1 / 0\n```\n````\n", id="a fence in a fence"),
         pytest.param(fenced("a = 1") + fenced("assert a == 1"), id="one namespace"),
         pytest.param(fenced("import asyncio\nasyncio.get_running_loop()"), id="a loop runs"),
         pytest.param(fenced("if __name__ != '__main__': 1 / 0"), id="main"),
-        pytest.param(
-            fenced("import os\nassert not set(os.listdir()) - {'page.md'}"), id="own folder"
-        ),
+        pytest.param(fenced("import os\nassert not set(os.listdir()) - {'page.md'}"), id="own folder"),
         pytest.param(
             fenced("import asyncio\nasync def f(): return 7")
             + fenced("assert await f() == 7\ntask = asyncio.create_task(f())")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -15,9 +16,12 @@ from xqute.testing.fake import FakeScheduler, TellingFakeScheduler
 
 Make = Callable[..., Xqute]
 
+#: No test lasts longer: who is still busy then is busy for ever.
+THREE_DAYS = 3 * 86_400
+
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"autojump": AutojumpLoop}
+    return {"autojump": partial(AutojumpLoop, horizon=THREE_DAYS)}
 
 
 @pytest.fixture(params=[FakeScheduler, TellingFakeScheduler], ids=["swept", "telling"])

@@ -1,6 +1,7 @@
 """Which job starts when, and how many at a time."""
 
 import asyncio
+from functools import partial
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -97,6 +98,7 @@ async def test_a_thousand_jobs_cost_few_polls(make, fake):
     assert len(fake.asked("poll")) <= 10 * 60 / fake.poll_seconds + 10
 
 
+virtual = partial(AutojumpLoop, horizon=30 * 86_400)
 plays = st.builds(
     Play,
     takes=st.sampled_from([0, 0, 0.3, 20]),
@@ -128,7 +130,7 @@ def test_forks_are_never_exceeded_and_every_job_ends_whatever_happens(forks, tel
         await xq.push_many([["fake"]] * len(acts))
         return await xq.run_until_complete()
 
-    with TemporaryDirectory() as metadir, asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+    with TemporaryDirectory() as metadir, asyncio.Runner(loop_factory=virtual) as runner:
         report = runner.run(main(metadir))
 
     assert fake.peak <= forks

@@ -1,6 +1,7 @@
 """What a failed attempt means: ignored, tried again, or the end of everything."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -58,7 +59,7 @@ async def test_retries_wait_longer_each_time_within_the_jitter(make, fake):
     await ended([await xq.push(["fake"])])
 
     times = begin_times(fake)
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     for gap, delay in zip(gaps, [10, 20, 40, 80, 160], strict=True):
         assert 0.75 * delay <= gap <= 1.25 * delay + 3
 
@@ -255,7 +256,7 @@ async def test_halt_stops_what_runs_and_starts_nothing_new(make, fake):
     assert xq.stop_reason.code == "halt"
     assert str(bad) in str(xq.stop_reason)
     assert report.stop_reason is xq.stop_reason
-    assert report.counts == {status: 1 for status in (bad.status, runs.status, queued.status)}
+    assert report.counts == dict.fromkeys((bad.status, runs.status, queued.status), 1)
 
 
 async def test_halt_raises_at_the_end_of_async_with(make, fake):
@@ -269,7 +270,7 @@ async def test_halt_raises_at_the_end_of_async_with(make, fake):
 
 
 async def test_awaiting_a_queued_job_raises_halted(make, fake):
-    xq, (_, _, queued) = await halted_run(make, fake)
+    _, (_, _, queued) = await halted_run(make, fake)
 
     with pytest.raises(Halted):
         await queued

@@ -104,7 +104,7 @@ async def test_a_timeout_block_bounds_a_run(xq, fake):
 
 async def test_an_exception_inside_async_with_passes_after_winding_down(xq, fake):
     fake.plan = act(FOREVER)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012  the block is what is tested
         async with xq:
             job = await xq.push(["fake"])
             await until(lambda: job.status is JobStatus.RUNNING)
@@ -217,7 +217,7 @@ async def test_a_signal_winds_down_and_then_ends_the_program(xq, fake, monkeypat
 
 
 async def test_a_bug_in_a_part_ends_the_run_with_its_exception_after_winding_down(xq, fake, monkeypatch):
-    from xqute.engine import watcher  # noqa: PLC0415
+    from xqute.engine import watcher
 
     def broken(evidence):
         raise AssertionError("a bug")

@@ -193,7 +193,7 @@ async def test_fewer_outcomes_than_jobs_is_an_error_that_ends_the_run(make):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EROFS, errno.EDQUOT])
 async def test_a_script_that_can_not_be_written_now_is_written_later(xq, monkeypatch, number):
-    from xqute import metadir  # noqa: PLC0415
+    from xqute import metadir
 
     write, failures = metadir.write_script, iter(range(5))
 
@@ -215,7 +215,7 @@ async def test_a_vanished_metadir_ends_the_run_and_what_runs(make, fake, tmp_pat
     fake.plan = act(Play(runs=inf))
     xq = make(scheduler_forks=2)
     jobs = await xq.push_many([["fake"]])
-    with pytest.raises(MetadirError, match="vanished"):
+    with pytest.raises(MetadirError, match="vanished"):  # noqa: PT012  the same
         async with xq:
             await until(lambda: jobs[0].status is JobStatus.RUNNING)
             (tmp_path / "jobs").rename(tmp_path / "elsewhere")

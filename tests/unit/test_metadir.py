@@ -106,7 +106,7 @@ def test_half_a_line_leaves_the_line_before_as_the_news(job, half):
         b"\0\0\0\n",
         bytes(range(256)) + b"\n",
         b"RUNNING\0 7\n",
-        "ＦＩＮＩＳＨＥＤ 0\n".encode(),
+        "\uff26INISHED 0\n".encode(),
         b"FINISHED0\n",
         b"\xff\xfe\n",
     ],
@@ -285,7 +285,7 @@ def test_a_lock_is_not_written_through_a_symlink(job):
     (job / "victim").write_text("precious")
     (job / "job.lock").symlink_to(job / "victim")
 
-    with pytest.raises(OSError, match="job.lock"):
+    with pytest.raises(OSError, match=r"job\.lock"):
         metadir.write_lock(str(job), 42)
 
     assert (job / "victim").read_text() == "precious"

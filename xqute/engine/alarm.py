@@ -16,18 +16,26 @@ class Alarm:
         self._clock = clock
         self._times: list[float] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._asleep = True
 
     def set(self, at: float) -> None:
         """Ring at this time too."""
         heappush(self._times, at)
-        if self._times[0] == at:
+        if self._times[0] == at and not self._asleep:
             self._arm()
 
-    def cancel(self) -> None:
-        """Ring no more."""
-        self._times.clear()
+    def wake(self) -> None:
+        """Ring from now on, also for the times that were set or passed meanwhile."""
+        self._asleep = False
+        if self._times:
+            self._arm()
+
+    def sleep(self) -> None:
+        """Ring no more until `wake`; the times are kept."""
+        self._asleep = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _arm(self) -> None:
         if self._timer is not None:

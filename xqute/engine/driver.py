@@ -10,6 +10,7 @@ import time
 
 from ..errors import Halted
 from ..job import Job
+from ..states import JobStatus
 from ..store import RunRow
 from . import unawaited
 from .killer import Killer
@@ -67,6 +68,7 @@ class Driver:
         """A run that was stopped may be started again, when a user says so."""
         if not self.running:
             self._room.stop = None
+            self._room.forgiven = self._room.counts[JobStatus.FAILED]
             self.crash = None
 
     async def start(self) -> None:
@@ -99,7 +101,7 @@ class Driver:
                 await asyncio.wait([self._task])
             except asyncio.CancelledError:
                 cancelled = True
-                self._room.request_stop(StopReason("cancelled", "cancelled"))
+                self._room.request_stop(StopReason("cancelled"))
         if cancelled:
             await self.close()
             raise asyncio.CancelledError

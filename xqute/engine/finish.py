@@ -13,20 +13,34 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Await to the end even if cancelled meanwhile, then pass the cancellation on."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        if not task.cancelled():
-            task.exception()  # seen: the cancellation is the news now
-        raise asyncio.CancelledError
+async def finish(work: Coroutine[Any, Any, T], bound: float) -> T:
+    """Await to the end even if cancelled meanwhile, then pass the cancellation on.
+
+    Args:
+        work: What must not be left half done.
+        bound: Seconds it may take after the cancellation; then it is cancelled itself.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        await _end_soon(task, bound)
+        raise
     return task.result()
+
+
+async def _end_soon(task: asyncio.Task[Any], bound: float) -> None:
+    timer = asyncio.get_running_loop().call_later(bound, task.cancel)
+    try:
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                continue  # once is enough
+    finally:
+        timer.cancel()
+    if not task.cancelled():
+        task.exception()  # seen: the cancellation is the news now
 
 
 async def survive(work: Callable[[], Coroutine[Any, Any, None]], ending: Callable[[], bool]) -> None:

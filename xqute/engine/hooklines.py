@@ -30,6 +30,7 @@ class HookLines:
         self._waiting: deque[Job] = deque()
         self._group: asyncio.TaskGroup | None = None
         self._running = 0
+        self._workers: dict[int, asyncio.Task[Any] | None] = {}
 
     def put(self, job: Job, turn: Turn) -> None:
         """Stand in the job's line."""
@@ -43,7 +44,8 @@ class HookLines:
 
     async def ask(self, job: Job, turn: Turn) -> Any:
         """Stand in the job's line, and return what the hook returned."""
-        if self._group is None:
+        inside = self._workers.get(job.id) is asyncio.current_task()  # a hook of the job itself asks
+        if self._group is None or inside:
             return await turn()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -94,7 +96,8 @@ class HookLines:
 
     async def _work(self, job: Job) -> None:
         line = self._lines[job.id]
+        self._workers[job.id] = asyncio.current_task()
         while line:
             await line.popleft()()
-        del self._lines[job.id]
+        del self._lines[job.id], self._workers[job.id]
         self._on_empty(job)

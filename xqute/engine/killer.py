@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from ..job import Job
-from ..settings import KILL_BOUND_SECONDS
+from ..rules.verdict import backoff
+from ..settings import (
+    KILL_BOUND_SECONDS,
+    KILL_STORE_SECONDS,
+    TROUBLE_MAX_SECONDS,
+    TROUBLE_MIN_SECONDS,
+)
 from ..states import JobEvent, JobStatus, Reason
 from .lifecycle import Lifecycle
-from .room import Live, Room
+from .room import Live, Room, StopReason
 from .submitter import Submitter
 from .watcher import Watcher
 
@@ -27,26 +34,37 @@ class Killer:
         self._submitter: Submitter | None = None
         self._watcher: Watcher | None = None
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def meet(self, submitter: Submitter, watcher: Watcher, group: asyncio.TaskGroup) -> None:
         """An engine runs: live jobs can be stopped."""
         self._submitter, self._watcher, self._group = submitter, watcher, group
 
-    async def kill(self, jobs: Sequence[Job], by: str, grace: float | None = None) -> None:
+    async def kill(self, jobs: Sequence[Job], by: StopReason, grace: float | None = None) -> None:
         """Ask jobs to stop, and end them; returns when the scheduler did what it could."""
         stopping = [job for job in jobs if self._ask(job, by, grace)]
-        await self._lifecycle.recorder.flush()
+        await self._store()
         handed = []
         for job in stopping:
             live = self._room.live.get(job.id)
             if live is None or (self._submitter is not None and self._submitter.withdraw(job)):
-                self._lifecycle.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": by}))
+                self._lifecycle.apply(job, JobEvent.KILLED, Reason("KILLED", _said(by)))
             elif live.handed:
                 handed.append(live)
             # else it is being handed over: `handed_over` ends it
-        await self._lifecycle.recorder.flush()
+        await self._store()
         if handed:
             await self._end(handed)
+
+    async def _store(self) -> None:
+        """Have it stored that they are asked to stop; a store in trouble does not let them live."""
+        try:
+            async with asyncio.timeout(KILL_STORE_SECONDS):
+                await self._lifecycle.recorder.flush()
+        except TimeoutError:
+            log.error("jobs are stopped although the store could not be told first")  # noqa: TRY400
+        except Exception:
+            log.exception("jobs are stopped although the store could not be told first")
 
     def handed_over(self, live: Live) -> None:
         """A job that was asked to stop while it was being handed over has arrived."""
@@ -60,41 +78,77 @@ class Killer:
             live.job.kill_grace = None
             self._start(self._end([live]), live)
 
-    def _start(self, work: object, live: Live) -> None:
-        if self._group is not None:
-            self._group.create_task(work, name=f"xqute kill {live.job.id}")  # type: ignore[arg-type]
+    def leave(self) -> None:
+        """The engine ends: what could not be ended by now is not asked any more."""
+        for task in self._tasks:
+            task.cancel()
+        self._submitter = self._watcher = self._group = None
 
-    def _ask(self, job: Job, by: str, grace: float | None) -> bool:
+    def _start(self, work: Coroutine[Any, Any, None], live: Live) -> None:
+        if self._group is None:
+            work.close()
+            return
+        task = self._group.create_task(work, name=f"xqute kill {live.job.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _ask(self, job: Job, by: StopReason, grace: float | None) -> bool:
         if job.status is JobStatus.KILLING:
             return True
-        if not self._lifecycle.apply(job, JobEvent.KILL_ASKED, Reason("KILLING", {"by": by})):
+        if not self._lifecycle.apply(job, JobEvent.KILL_ASKED, Reason("KILLING", _said(by))):
             return False
         job.kill_grace = grace
         live = self._room.live.get(job.id)
         if live is not None:
-            live.stopped_by = by
+            live.stopped_by = by.code
         return True
 
     async def _end(self, lives: Sequence[Live]) -> None:
-        """Have the scheduler end them; bounded, and what remains is named."""
+        """Have the scheduler end them; bounded. What remains is named, and asked again."""
+        told = await self._try(lives)
+        left = [live for live in lives if self._room.live.get(live.job.id) is live]
+        if told and left:
+            log.error("could not end %s: %s", ", ".join(str(live.job) for live in left), told)
+            self._explain(left, told)
+            self._start(self._insist(left), left[0])
+        if self._watcher is not None:
+            self._watcher.ask_soon()
+
+    async def _try(self, lives: Sequence[Live]) -> str:
+        """What went wrong; empty when nothing did."""
         jobs = [live.job for live in lives]
         bound = max(_grace(job) for job in jobs) + KILL_BOUND_SECONDS + 1
         try:
             async with asyncio.timeout(bound):
                 await self._room.scheduler.kill_jobs(jobs)
         except TimeoutError:
-            self._name_survivors(lives, f"the scheduler did not end it within {bound:g} s")
+            return f"the scheduler did not end it within {bound:g} s"
         except Exception as exc:  # noqa: BLE001  whatever it is, the jobs may live
-            self._name_survivors(lives, str(exc))
-        if self._watcher is not None:
-            self._watcher.ask_soon()
+            return str(exc) or type(exc).__name__
+        return ""
 
-    def _name_survivors(self, lives: Sequence[Live], told: str) -> None:
-        log.error("could not end %s: %s", ", ".join(str(live.job) for live in lives), told)
+    async def _insist(self, lives: Sequence[Live]) -> None:
+        """Try again, later each time, until they are gone."""
+        tries = 0
+        while left := [live for live in lives if self._room.live.get(live.job.id) is live]:
+            tries += 1
+            await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, TROUBLE_MAX_SECONDS))
+            told = await self._try(left)
+            self._explain(left, told)
+            if self._watcher is not None:
+                self._watcher.ask_soon()
+
+    def _explain(self, lives: Sequence[Live], told: str) -> None:
         for live in lives:
-            if live.job.status is JobStatus.KILLING:
+            job = live.job
+            if told and job.status is JobStatus.KILLING and self._room.live.get(job.id) is live:
                 detail = {"by": live.stopped_by, "message": told}
-                self._lifecycle.explain(live.job, Reason("KILLING", detail))
+                self._lifecycle.explain(job, Reason("KILLING", detail))
+
+
+def _said(by: StopReason) -> dict[str, str]:
+    """Who asked, and in which words."""
+    return {"by": by.code, "message": by.detail} if by.detail else {"by": by.code}
 
 
 def _grace(job: Job) -> float:

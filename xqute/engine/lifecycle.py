@@ -124,7 +124,7 @@ class Lifecycle:
 
     def _count_failure(self, job: Job, *, halt: bool) -> None:
         room = self._room
-        failed = room.counts[JobStatus.FAILED]
+        failed = room.counts[JobStatus.FAILED] - room.forgiven
         if halt:
             room.request_stop(StopReason("halt", f"halted because {job} failed: {job.reason}"))
         elif room.budget.spent(failed, room.jobs):
@@ -158,7 +158,7 @@ class Lifecycle:
         job = live.job
         try:
             answers = await self._room.plugins.fire("on_job_finishing", self._room.scheduler, job)
-            rejected = "a plugin returned False in on_job_finishing" if False in answers else ""
+            rejected = "a plugin returned False in on_job_finishing" if _refused(answers) else ""
         except Reject as exc:
             rejected = str(exc) or "a plugin rejected it"
         except asyncio.CancelledError:
@@ -176,7 +176,7 @@ class Lifecycle:
         if not self._room.plugins.has("on_job_killing"):
             return True
         fire = partial(self._room.plugins.fire, "on_job_killing", self._room.scheduler, job)
-        return False not in await self.lines.ask(job, fire)
+        return not _refused(await self.lines.ask(job, fire))
 
     # After the change is durable
 
@@ -227,6 +227,10 @@ class Lifecycle:
                     waiter.set_exception(error or Halted(f"job {id_} did not end: {told}", self._room.stop))
 
 
+def _refused(answers: Sequence[object]) -> bool:
+    return any(answer is False for answer in answers)
+
+
 def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
     """Set the times that belong to the event."""
     if event is JobEvent.SUBMITTED:
@@ -234,7 +238,7 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
     elif event is JobEvent.STARTED:
         job.started = now
     elif event is JobEvent.RETRY_ASKED:
-        job.attempt, job.after, job.ended = 1, 0.0, None
+        job.attempt, job.after, job.ended, job.will_retry = 1, 0.0, None, False
     elif ended:
         job.ended = now
 

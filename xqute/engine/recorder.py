@@ -32,6 +32,7 @@ class Recorder:
         self._room = room
         self._dirty: dict[int, Job] = {}
         self._thens: list[tuple[Job, Then]] = []
+        self._writing: dict[int, Job] = {}
         self._wanted = asyncio.Event()
         self._lock = asyncio.Lock()
 
@@ -49,7 +50,7 @@ class Recorder:
 
     def settled(self, job: Job) -> bool:
         """Whether the job's newest change is in the store, and told."""
-        return job.id not in self._dirty and not self._lock.locked()
+        return job.id not in self._dirty and job.id not in self._writing
 
     async def run(self) -> None:
         """Write whenever something changed, until cancelled."""
@@ -64,13 +65,16 @@ class Recorder:
                 self._wanted.clear()
                 jobs, self._dirty = self._dirty, {}
                 thens, self._thens = self._thens, []
+                self._writing = jobs
                 try:
                     fenced = await self._write(jobs)
                 except BaseException:
                     # cancelled, or a store that broke: nothing was kept, and nothing is forgotten
                     self._dirty = {**jobs, **self._dirty}
                     self._thens = [*thens, *self._thens]
+                    self._writing = {}
                     raise
+                self._writing = {}
                 for job, then in thens:
                     if job.id not in fenced:
                         then()

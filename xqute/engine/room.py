@@ -99,9 +99,11 @@ class Room:
         run: The run's id. owner: This engine, as claims name it.
         find: The job of a row: the object a user holds, or a new one.
         budget: How many failures the run bears.
+        unreleased: Jobs whose claims are to be given back, as soon as the store takes them.
         clock: UTC seconds.
         live: Claimed jobs by id. counts: Jobs of the run by status. failures: For the report.
         stop: Why the run stops, once it does; the first reason wins.
+        forgiven: Failures before the run was started again, which the budget does not count.
         held: Somebody may push more (inside `async with`).
         wake: Set whenever the run may be over or must stop.
         claim_wanted: Set whenever there may be something to claim; alarm: sets it at a time.
@@ -115,10 +117,12 @@ class Room:
     owner: str
     find: Callable[[Row], Job]
     budget: FailureBudget = field(default_factory=FailureBudget)
+    unreleased: list[int] = field(default_factory=list)
     clock: Callable[[], float] = field(default_factory=SteadyClock)
     live: dict[int, Live] = field(default_factory=dict)
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None
+    forgiven: int = 0
     held: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     claim_wanted: asyncio.Event = field(default_factory=asyncio.Event)

@@ -58,7 +58,7 @@ class Engine:
         async with AsyncExitStack() as stack:
             await self._open(stack)
             stack.push_async_callback(self._close)
-            stack.callback(self._room.alarm.cancel)
+            stack.callback(self._room.alarm.sleep)
             async with asyncio.TaskGroup() as group:
                 await self._session(group)
         if self._bug is not None:
@@ -84,12 +84,14 @@ class Engine:
         self._killer.meet(self._submitter, self._watcher, group)
         lifecycle.lines.open(group)
         self._room.claim_wanted.set()
+        self._room.alarm.wake()
         try:
             await self._until_over()
             await self._wind_down(submitting)
         finally:
             self._ending = True
             lifecycle.lines.close()
+            self._killer.leave()
             for task in (submitting, *services):
                 task.cancel()
 
@@ -138,7 +140,7 @@ class Engine:
             raise asyncio.CancelledError
         self._cancelled = True
         uncancel()
-        self._room.request_stop(StopReason("cancelled", "cancelled"))
+        self._room.request_stop(StopReason("cancelled"))
 
     # The end
 
@@ -146,7 +148,7 @@ class Engine:
         """Stop submitting, end what runs, keep what became of it, let the hooks finish."""
         submitting.cancel()
         await self._bounded(partial(_gone, submitting), "end the submission under way")
-        await self._bounded(self._submitter.release, "give back what was not started")
+        await self._bounded(self._submitter.give_back, "give back what was not started")
         if self._room.live:
             await self._stop_jobs()
         await self._bounded(self._lifecycle.recorder.flush, "write down what became of the jobs")
@@ -154,19 +156,21 @@ class Engine:
 
     async def _stop_jobs(self) -> None:
         jobs = [live.job for live in self._room.live.values()]
-        told = partial(self._tell_plugins, "on_job_killing", jobs)
+        told = partial(self._tell_plugins, jobs)
         await self._bounded(told, "tell the plugins", HOOKS_BOUND_SECONDS)
-        kill = partial(self._killer.kill, jobs, str(self._room.stop))
+        kill = partial(self._killer.kill, jobs, self._room.stop or StopReason("error"))
         longest = max(job.call.options.grace for job in jobs)
         await self._bounded(kill, "end the jobs", longest + 2 * KILL_BOUND_SECONDS)
+        if self._bug is not None:
+            look = partial(self._watcher.look_at, list(self._room.live.values()))
+            await self._bounded(look, "look at the jobs once more")
         await self._bounded(self._ended, "see all jobs ended")
         for live in self._room.live.values():
             log.error("%s may still be running: %s", live.job, live.job.reason)
 
-    async def _tell_plugins(self, hook: str, jobs: Sequence[Job]) -> None:
-        if self._room.plugins.has(hook):
-            for job in jobs:
-                await self._room.plugins.fire(hook, self._room.scheduler, job)
+    async def _tell_plugins(self, jobs: Sequence[Job]) -> None:
+        """Let them know; when the whole run stops, no kill can be forbidden."""
+        await asyncio.gather(*(self._lifecycle.may_kill(job) for job in jobs))
 
     async def _ended(self) -> None:
         while self._room.live:
@@ -189,6 +193,9 @@ class Engine:
             log.error("could not %s within %s s", what, bound)  # noqa: TRY400  a bound, not a bug
         except StoreError as exc:
             log.error("could not %s: %s", what, exc)  # noqa: TRY400  the sentence says it
+        except Exception as exc:
+            log.exception("could not %s", what)
+            self._bug = self._bug or exc
         except asyncio.CancelledError:
             self._take_cancellation()
             await self._bounded(work, what, bound)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .. import metadir
 from ..errors import MetadirError, SubmitError
 from ..job import Job
 from ..scheduler import Outcome
+from ..settings import SUBMIT_BOUND_SECONDS
 from ..states import JobEvent, JobStatus, Reason, WaitReason
 from .finish import finish
 from .lifecycle import Lifecycle
@@ -74,18 +77,27 @@ class Submitter:
         self._ready.remove(live)
         return True
 
-    async def release(self) -> None:
+    async def give_back(self) -> None:
         """Give back what was claimed and not handed over; the run stops."""
+        room = self._room
         ready, self._ready = self._ready, []
         for live in ready:
             live.job.start -= 1
-            self._room.leave(live.job)
-        await self._room.store.release(self._room.owner, [live.job.id for live in ready])
+            room.leave(live.job)
+        room.unreleased += [live.job.id for live in ready]
+        await self._release()
+
+    async def _release(self) -> None:
+        room = self._room
+        if room.unreleased:
+            await room.store.release(room.owner, room.unreleased)
+            room.unreleased = []
 
     # Claiming
 
     async def _claim(self) -> None:
         room = self._room
+        await self._release()
         if room.free <= 0 or not room.counts[JobStatus.QUEUED]:
             return
         rows = await room.store.claim(room.owner, room.run, room.free, room.clock())
@@ -108,7 +120,8 @@ class Submitter:
         """Hand over what no plugin is busy with, in batches, letting the loop breathe between."""
         scheduler = self._room.scheduler
         while batch := self._next_batch(scheduler.max_batch):
-            prepared = [live for live in batch if await self._prepare(live)]
+            done = [live for live in batch if await self._prepare(live)]
+            prepared = [live for live in done if self._is_here(live)]  # not killed meanwhile
             if prepared:
                 await self._submit(prepared)
             await asyncio.sleep(0)
@@ -132,7 +145,7 @@ class Submitter:
             job.attempt += 1
         try:
             self._make_directory(live)
-            text = await job.wrap_cmd(self._room.scheduler)
+            text = await _text(job.wrap_cmd(self._room.scheduler))
             metadir.write_script(job.script(self._room.scheduler), text)
         except MetadirError:
             raise
@@ -140,7 +153,7 @@ class Submitter:
             if as_trouble(exc) is not None:
                 raise
             log.exception("%s can't be wrapped", job)
-            self._ready.remove(live)
+            self._forget(live)
             told = f"{type(exc).__name__}: {exc}"
             self._lifecycle.refuse(job, Reason("WRAP_FAILED", {"message": told}))
             return False
@@ -164,17 +177,23 @@ class Submitter:
     async def _submit(self, batch: Sequence[Live]) -> None:
         """Hand over; what was handed over is written down even when the engine is cancelled."""
         for live in batch:
-            self._ready.remove(live)
+            self._forget(live)
         try:
-            await finish(self._submit_and_settle(batch))
+            await finish(self._submit_and_settle(batch), SUBMIT_BOUND_SECONDS)
         except asyncio.CancelledError:
             # those whose hand-over never began are given back
             self._ready += [live for live in batch if self._untouched(live)]
             raise
 
     def _untouched(self, live: Live) -> bool:
-        here = self._room.live.get(live.job.id) is live
-        return here and not live.handed and live not in self._ready
+        return self._is_here(live) and not live.handed and live not in self._ready
+
+    def _is_here(self, live: Live) -> bool:
+        return self._room.live.get(live.job.id) is live
+
+    def _forget(self, live: Live) -> None:
+        if live in self._ready:
+            self._ready.remove(live)
 
     async def _submit_and_settle(self, batch: Sequence[Live]) -> None:
         scheduler = self._room.scheduler
@@ -227,3 +246,11 @@ class Submitter:
             self._lifecycle.explain(live.job, reason)
         await self._pause.after(reason)
         self._room.claim_wanted.set()
+
+
+async def _text(script: Any) -> str:
+    """What `wrap_cmd` returned, awaited where it is a coroutine."""
+    text = await script if inspect.isawaitable(script) else script
+    if not isinstance(text, str):
+        raise TypeError(f"wrap_cmd returned {type(text).__name__}: the text of a script is needed")
+    return text

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from .. import metadir
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
-from ..settings import RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
+from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
 from ..states import Answer, FileNews, FileState, JobEvent, JobStatus, Presence, Reason
 from .lifecycle import Lifecycle
 from .room import Live, Room
@@ -177,7 +177,8 @@ class Watcher:
         """Ask about all of them at once; what could not be asked is not known."""
         self._asked = _now()
         try:
-            answers = await self._room.scheduler.poll_jobs([live.job for live in lives])
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answers = await self._room.scheduler.poll_jobs([live.job for live in lives])
         except Exception as exc:  # noqa: BLE001  whatever went wrong, nothing is concluded
             log.warning("scheduler %r could not be asked: %s", self._room.scheduler.name, exc)
             answers = {}

@@ -64,7 +64,7 @@ def delay(first: float, failed: int, chance: float) -> float:
     """
     grown: float = first * RETRY_BACKOFF ** (min(failed, 64) - 1)
     spread = 1 + RETRY_JITTER * (2 * chance - 1)
-    return min(grown, RETRY_DELAY_MAX_SECONDS) * spread
+    return min(grown, max(first, RETRY_DELAY_MAX_SECONDS)) * spread
 
 
 def backoff(first: float, failed: int, most: float) -> float:

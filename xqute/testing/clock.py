@@ -12,6 +12,7 @@ import asyncio
 import selectors
 from asyncio import events
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -25,23 +26,25 @@ BOOT_TIME: Final = 1_800_000_000.0
 
 
 class Stalled(RuntimeError):
-    """Nothing is ready and no timer is set: in virtual time, nothing will ever happen again."""
+    """Nothing will ever happen again: no timer is set, or only what watches goes on and on."""
 
 
 class AutojumpLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock jumps: when only timers are left, it is the time of the next one.
 
     `time()` is virtual, so hours pass in milliseconds, in the right order and with exact numbers.
-    When not even a timer is left, the loop raises `Stalled` instead of hanging.
+    When not even a timer is left, or virtual time has come to `horizon`, the loop raises `Stalled`
+    instead of hanging.
 
     What takes real time has no place in it: no threads, processes, pidfds or sockets; the clock would
     run away while they work. Work for an executor (`asyncio.to_thread`) is done at once, in the loop.
     Signals arrive.
     """
 
-    def __init__(self) -> None:
-        """Make a loop at the time `UPTIME_SECONDS`."""
+    def __init__(self, horizon: float = inf) -> None:
+        """Make a loop at the time `UPTIME_SECONDS`, that runs for at most so many virtual seconds."""
         self._virtual_time = UPTIME_SECONDS
+        self._horizon = UPTIME_SECONDS + horizon
         super().__init__(_JumpSelector(self))
 
     def time(self) -> float:
@@ -51,6 +54,9 @@ class AutojumpLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Let time pass at once, without what was due meanwhile: as if the machine had slept."""
         self._virtual_time += seconds
+        if self._virtual_time > self._horizon:
+            self._horizon = inf  # said once: what tidies up may take its time
+            raise Stalled(f"still busy at the horizon; {_told(self)}")
 
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Call it now, in the loop; the future is done."""
@@ -77,7 +83,7 @@ class _JumpSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
         if not ready and timeout is None:
-            raise Stalled(_told(self._loop))
+            raise Stalled(f"nothing is ready and no timer is set; {_told(self._loop)}")
         if not ready and timeout:
             self._loop.jump(timeout)
         return ready
@@ -85,4 +91,4 @@ class _JumpSelector(selectors.DefaultSelector):
 
 def _told(loop: AutojumpLoop) -> str:
     waiting = sorted(task.get_name() for task in asyncio.all_tasks(loop))
-    return f"nothing is ready and no timer is set; these tasks wait: {', '.join(waiting) or 'none'}"
+    return f"these tasks wait: {', '.join(waiting) or 'none'}"

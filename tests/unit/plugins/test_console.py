@@ -25,7 +25,7 @@ EVIL = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07[bold]b[/bold] :smile: \x9b1m 
 SHOW_CURSOR = "\x1b[?25h"
 HIDE_CURSOR = "\x1b[?25l"
 
-TAMED = "red [bold]b[/bold] :smile: ?1m ?rtl ?"
+TAMED = "red [bold]b[/bold] :smile: �1m �rtl �"
 
 
 class Run:

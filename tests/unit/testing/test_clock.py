@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from functools import partial
 
 import pytest
 
@@ -66,6 +67,16 @@ def test_waiting_for_nothing_is_an_error_and_names_who_waits():
 
     with pytest.raises(Stalled, match="the one who waits"):
         run(main())
+
+
+def test_being_busy_for_ever_is_an_error_at_the_horizon():
+    async def main():
+        while True:  # noqa: ASYNC110  that is the point
+            await asyncio.sleep(2)
+
+    runner = asyncio.Runner(loop_factory=partial(AutojumpLoop, horizon=3600))
+    with runner, pytest.raises(Stalled, match="horizon"):
+        runner.run(main())
 
 
 def test_the_wall_clock_goes_with_virtual_time():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console as RichConsole
+
+from ...printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -32,17 +33,8 @@ class Terminal(RichConsole):
 
 def plain(text: str, width: int = LINE_WIDTH) -> str:
     """What a stranger wrote, as one line that can't do anything to a terminal."""
-    bare = " ".join(_ESCAPES.sub("", text[: 4 * width]).split())
-    shown = "".join(char if char.isprintable() else "?" for char in bare)
+    shown = printable(" ".join(text[: 4 * width].split()))
     return shown if len(shown) <= width else shown[: width - 1] + "…"
-
-
-#: Colours and the like are left out; what else is not printable becomes a question mark.
-_ESCAPES: Final = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
-    r"|\ufffd\[[0-9;]*[mK]"  # a tail of stderr comes without its escape characters
-)
 
 
 def is_terminal(stream: Any) -> bool:

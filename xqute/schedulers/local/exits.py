@@ -2,7 +2,7 @@
 
 One epoll object stands in the event loop, with a descriptor of each start (`pidfd`) in it: exits
 that happen together are one callback. Where there are no such descriptors (macOS, Linux before
-5.3), or none is free, running starts are asked in turn every 20 to 200 ms.
+5.3), or too few are free, running starts are asked in turn every 20 to 200 ms.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ class Exits:
 
     def __init__(self, look: Callable[[Sequence[Start]], None], *, pidfds: bool) -> None:
         self.newest = 0
+        self.limit = sys.maxsize
         self._look = look
         self._loop = asyncio.get_running_loop()
         self._by_fd: dict[int, Start] = {}
@@ -149,7 +150,7 @@ class Exits:
 
     def add(self, start: Start) -> None:
         """Watch a start; its number must still be its own."""
-        if self._epoll is None:
+        if self._epoll is None or self.newest >= self.limit:
             self._add_in_turn(start)
             return
         try:

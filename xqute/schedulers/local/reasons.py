@@ -13,7 +13,7 @@ from .exits import TAKEN
 #: What our wrapper means by an exit without a status.
 _EXITS: Final[Mapping[int, str]] = {
     0: "another copy of this start has it",
-    76: "a later start has the directory",
+    76: "its directory is gone, or a later start has it",
     126: "its script can't be executed",
     127: "its script, or what that needs, is not there",
 }

@@ -22,7 +22,7 @@ from .exits import HAS_PIDFDS, Exits, Start
 from .leftovers import Leftovers
 from .processes import Process
 from .reasons import reason_of
-from .starting import Starting, descriptor_limit, full, refusal, snapshot
+from .starting import Starting, descriptor_limit, refusal, snapshot
 
 #: A wrapper as young as this may have a trap and no payload yet: what it begins after the polite
 #: signal would not get it, and live until the firm one.
@@ -93,13 +93,10 @@ class LocalScheduler(Scheduler):
         if starting is None or exits is None:
             return [BackendUnavailable("the scheduler 'local' is not open")] * len(jobs)
         environ = snapshot()
-        limit = descriptor_limit()
-        exits.newest = starting.newest()
+        exits.limit, exits.newest = descriptor_limit(), starting.newest()
         outcomes: list[Outcome] = []
         trouble: BackendUnavailable | None = None
         for job in jobs:
-            if exits.newest >= limit and self._running:
-                trouble = trouble or full(job, len(self._running))
             outcome = trouble or refused.get(job) or self._start(job, environ, starting, exits)
             if isinstance(outcome, BackendUnavailable):
                 trouble = outcome

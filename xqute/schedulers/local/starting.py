@@ -81,21 +81,11 @@ def snapshot() -> dict[bytes, bytes]:
 
 
 def descriptor_limit() -> int:
-    """The descriptor from which on nothing is started while something runs."""
+    """The descriptor from which on starts are watched without one."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
     return max(soft - SPARE_DESCRIPTORS, soft // 2)
-
-
-def full(job: Job, running: int) -> BackendUnavailable:
-    """Why a job waits although a fork is free."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return BackendUnavailable(
-        f"{job} waits for a file descriptor: {running} jobs run with one each, "
-        f"and this program may have {soft} in all (ulimit -n)",
-        scheduler="local",
-    )
 
 
 def refusal(job: Job, script: str, argv: Sequence[str], exc: OSError) -> SchedulerError:
