@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from xqute.engine import unawaited
+
 
 def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
@@ -34,3 +36,8 @@ def pytest_make_collect_report(collector):
         if re.search(r"\bmark\.live\b", text):
             fail_instead_of_skip(report)
     return report
+
+
+def pytest_sessionfinish(session):
+    """Jobs that tests push and leave are no news at the end of a test run."""
+    unawaited.forget_all()

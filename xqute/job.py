@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from .options import seconds
 from .printable import printable
 from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES
 from .states import JobStatus, Reason, Status
-from .task import Call
+from .task import Call, shorten
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -287,7 +287,7 @@ class Job:
 
     async def history(self) -> list[Status]:
         """Everything that happened to it, oldest first."""
-        return [_status(line) for line in self._history]
+        return [Status.of(line) for line in self._history]
 
     # What a scheduler's author uses
 
@@ -398,21 +398,3 @@ def _seen(task: asyncio.Task[Any]) -> None:
     """A failure is kept in the job; a task that nobody asks for it needs no complaint in the log."""
     if not task.cancelled():
         task.exception()
-
-
-def shorten(command: tuple[str, ...] | str, width: int = 60) -> str:
-    """A command as people read it, on one line."""
-    line = (
-        command
-        if isinstance(command, str)
-        else " ".join(wrapper.quote(word[:width]) for word in command[:20])
-    )
-    shown = printable(" ".join(line[: 4 * width].split()))
-    return shown if len(shown) <= width else shown[: width - 1] + "…"
-
-
-def _status(line: Sequence[Any]) -> Status:
-    date, state, start, attempt, code, detail = line
-    reason = Reason(code, detail)
-    bad = state == JobStatus.FAILED or code == "RETRY_DELAY"
-    return Status(JobStatus(state), "", None, str(reason) if bad else "", date, reason, start, attempt)

@@ -83,10 +83,11 @@ class JobKeeper:
 
     def why_queued(self, job: Job) -> Reason | None:
         """Why a job that may run does not; None: what it says itself is the reason."""
-        if not self._is_ours(job) or job.id in self._room.live:
+        live = self._room.live.get(job.id)
+        if not self._is_ours(job) or (live is not None and live.handed):
             return None
         if self._driver.running and self._room.free <= 0:
-            return Reason("FORKS", {"used": len(self._room.live), "forks": self._room.scheduler.forks})
+            return Reason("FORKS", {"used": self._room.used, "forks": self._room.scheduler.forks})
         stop = self._room.stop
         return None if stop is None else Reason("STOPPED", {"by": str(stop)})
 

@@ -266,7 +266,7 @@ class Xqute:
         """How the run stands now."""
         room = self._room
         counts = {status: count for status, count in room.counts.items() if count}
-        return Stats(counts, len(room.live), self.scheduler.forks, self._driver.running, _commands(self))
+        return Stats(counts, room.used, self.scheduler.forks, self._driver.running, _commands(self))
 
     async def _report(self) -> Report:
         counts = {status: count for status, count in self._room.counts.items() if count}

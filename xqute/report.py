@@ -67,14 +67,13 @@ class Stats(NamedTuple):
 
     Attributes:
         counts: Jobs of the run by status; statuses without jobs are left out.
-        live: Jobs that hold a fork.
-        forks: How many may.
+        used: Forks in use. forks: How many there are.
         running: An engine runs.
         commands: How often each command of a batch scheduler was run.
     """
 
     counts: Mapping[JobStatus, int]
-    live: int
+    used: int
     forks: int
     running: bool
     commands: Mapping[str, int]

@@ -105,6 +105,10 @@ class Scheduler(ABC):
         """Hand several over: for each its id, or the exception that says why not."""
         return [await _outcome(self.submit_job(job)) for job in jobs]
 
+    def submit_jobs_nowait(self, jobs: Sequence[Job]) -> Sequence[Outcome] | None:
+        """The same without waiting for anything; None: it must wait, call `submit_jobs`."""
+        return None
+
     async def kill_jobs(self, jobs: Sequence[Job]) -> None:
         """End several, at the same time.
 

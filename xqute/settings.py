@@ -51,6 +51,9 @@ SWEEP_MAX_SECONDS: Final = 2.0
 #: Each sweep without news waits this many times as long as the one before.
 SWEEP_BACKOFF: Final = 1.5
 
+#: What nobody waits for goes to the store with what follows within this time.
+LAZY_SECONDS: Final = 0.02
+
 #: A job whose files were silent this long is asked about at its scheduler.
 POLL_SECONDS: Final = 5.0
 
@@ -74,9 +77,12 @@ HOOKS_BOUND_SECONDS: Final = 90.0
 #: Jobs whose hooks run at the same time.
 HOOK_LINES: Final = 64
 
-#: Jobs handed to a scheduler without letting the event loop breathe. A spawn holds it for about
-#: a third of a millisecond.
-SUBMIT_BATCH: Final = 32
+#: Jobs started here without letting the event loop breathe. Each start holds it for about a third
+#: of a millisecond, and ends that wait behind it are told that much later.
+SUBMIT_BATCH: Final = 4
+
+#: Jobs claimed and written ahead of the free forks, at most; and at most as many as there are forks.
+AHEAD: Final = 8
 
 #: Largest result of a command, in bytes.
 RESULT_MAX_BYTES: Final = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ documentation is printed from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, NamedTuple
@@ -239,6 +239,15 @@ class Status(NamedTuple):
     reason: Reason
     start: int
     attempt: int
+
+    @classmethod
+    def of(cls, line: Sequence[Any]) -> Status:
+        """The line as a job keeps it: date, status, start, attempt, code and detail of the reason."""
+        date, state, start, attempt, code, detail = line
+        reason = Reason(code, detail)
+        bad = state == JobStatus.FAILED or code == "RETRY_DELAY"
+        error = str(reason) if bad else ""
+        return cls(JobStatus(state), "", None, error, date, reason, start, attempt)
 
 
 class Transition(NamedTuple):

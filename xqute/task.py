@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from .errors import OptionError
 from .options import JobOptions, options_as_json, options_from_json, text
+from .printable import printable
+from .wrapper import quote
 
 Command = Sequence[Any] | str
 
@@ -76,3 +78,10 @@ def _argument(position: int, item: Any) -> str:
         return text(f"argument {position}", item)
     msg = f"argument {position} is {item!r}: give texts, bytes, numbers or paths"
     raise OptionError(msg)
+
+
+def shorten(command: tuple[str, ...] | str, width: int = 60) -> str:
+    """A command as people read it, on one line."""
+    line = command if isinstance(command, str) else " ".join(quote(word[:width]) for word in command[:20])
+    shown = printable(" ".join(line[: 4 * width].split()))
+    return shown if len(shown) <= width else shown[: width - 1] + "…"

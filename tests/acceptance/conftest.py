@@ -61,5 +61,5 @@ def marked():
 async def until(condition, seconds: float = 30.0) -> None:
     """Wait for something that only a file or a process tells."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  only files and processes tell
             await asyncio.sleep(0.01)

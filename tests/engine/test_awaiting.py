@@ -245,7 +245,7 @@ async def test_stats_say_how_the_run_stands(make, fake):
         stats = await xq.stats()
 
     assert stats.counts == {JobStatus.RUNNING: 2, JobStatus.QUEUED: 3}
-    assert (stats.live, stats.forks, stats.running) == (2, 2, True)
+    assert (stats.used, stats.forks, stats.running) == (2, 2, True)
 
 
 async def test_a_report_quotes_the_last_lines_of_stderr(xq, fake):

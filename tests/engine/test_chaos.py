@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.acting import FailingStore, plugin
@@ -46,6 +46,18 @@ worlds = st.fixed_dictionaries(
         "stopped": st.booleans(),
     }
 )
+
+
+#: A killed job was claimed before its kill was in the store, and used up the only free fork.
+KILLED_WHILE_CLAIMED = {
+    "forks": 1,
+    "telling": True,
+    "acts": [Play()] * 3,
+    "mishaps": [("kill", 1, 0), ("store", 1, 0)],
+    "timeout": None,
+    "hook_seconds": 0,
+    "stopped": False,
+}
 
 
 class World:
@@ -108,6 +120,7 @@ async def live_through(world: World, mishaps, *, stopped: bool) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@example(KILLED_WHILE_CLAIMED)
 @given(worlds)
 @settings(max_examples=150, deadline=None)
 def test_nothing_runs_twice_nothing_is_lost_and_nothing_is_left(given_):

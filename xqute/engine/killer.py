@@ -47,7 +47,7 @@ class Killer:
         handed = []
         for job in stopping:
             live = self._room.live.get(job.id)
-            if live is None or (self._submitter is not None and self._submitter.withdraw(job)):
+            if live is None or (self._submitter is not None and self._submitter.claimer.withdraw(job)):
                 self._lifecycle.apply(job, JobEvent.KILLED, Reason("KILLED", _said(by)))
             elif live.handed:
                 handed.append(live)

@@ -22,6 +22,9 @@ from .room import Live, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
 
+#: The claim is durable before a hand-over and the files tell the rest: a crash loses nothing here.
+_UNAWAITED = frozenset({JobStatus.SUBMITTED, JobStatus.RUNNING})
+
 
 class Lifecycle:
     """Applies events to jobs by the one table; an event the table does not list is late news."""
@@ -45,7 +48,10 @@ class Lifecycle:
         for job in jobs:
             job.status = pattern.status
             job.share_history(pattern)
-        self._room.counts[pattern.status] += len(jobs)
+        room = self._room
+        room.counts[pattern.status] += len(jobs)
+        priority = pattern.call.options.priority
+        room.overtaken |= any(live.job.call.options.priority < priority for live in room.ready)
         for hook in ("on_job_init", "on_job_queued"):
             if self._room.plugins.has(hook):
                 for job in jobs:
@@ -70,7 +76,8 @@ class Lifecycle:
         self._room.counts[transition.to] += 1
         if not transition.to.live:
             self._room.leave(job)
-        self.recorder.add(job, partial(self._tell, job, event, transition))
+        lazily = transition.to in _UNAWAITED and not self._room.plugins.has(transition.hook)
+        self.recorder.add(job, partial(self._tell, job, event, transition), lazily=lazily)
         return True
 
     def explain(self, job: Job, reason: Reason) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..errors import StoreUnavailable
 from ..job import Job
 from ..rules.verdict import backoff
-from ..settings import TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
+from ..settings import LAZY_SECONDS, TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..store import Record
 from .room import Room
 
@@ -33,15 +33,31 @@ class Recorder:
         self._dirty: dict[int, Job] = {}
         self._thens: list[tuple[Job, Then]] = []
         self._writing: dict[int, Job] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._wanted = asyncio.Event()
         self._lock = asyncio.Lock()
 
-    def add(self, job: Job, then: Then | None = None) -> None:
-        """Keep the job as it is now, and call `then` afterwards."""
+    def add(self, job: Job, then: Then | None = None, *, lazily: bool = False) -> None:
+        """Keep the job as it is now, and call `then` afterwards.
+
+        Args:
+            job: Which job.
+            then: What follows once it is kept.
+            lazily: Nobody waits for it, and a crash would lose nothing that the job's files don't tell:
+                it may go with what comes within some milliseconds.
+        """
         self._dirty[job.id] = job
         if then is not None:
             self._thens.append((job, then))
-        self._wanted.set()
+        if not lazily:
+            self._wanted.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._wanted.set)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether something is to be written that somebody may wait for."""
+        return self._wanted.is_set()
 
     @property
     def clean(self) -> bool:
@@ -62,7 +78,7 @@ class Recorder:
         """Return when all that changed before is durable and told."""
         async with self._lock:
             while self._dirty:
-                self._wanted.clear()
+                self._rest()
                 jobs, self._dirty = self._dirty, {}
                 thens, self._thens = self._thens, []
                 self._writing = jobs
@@ -78,7 +94,14 @@ class Recorder:
                 for job, then in thens:
                     if job.id not in fenced:
                         then()
-        self._room.wake.set()
+        if self._room.stop is not None or not self._room.unfinished:
+            self._room.wake.set()
+
+    def _rest(self) -> None:
+        self._wanted.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _write(self, jobs: dict[int, Job]) -> set[int]:
         records = [self._record(job) for job in jobs.values()]

@@ -25,6 +25,7 @@ class Live:
     Attributes:
         job: The job.
         cleared: Its directory is there, without files of earlier starts.
+        prepared: Its script is written.
         handed: The scheduler has it.
         told: Its scheduler said that it ended, before the engine knew its id.
         deciding: It ended well, and plugins are asked whether that counts.
@@ -46,6 +47,7 @@ class Live:
         "files",
         "handed",
         "job",
+        "prepared",
         "since",
         "stopped_by",
         "timed_out",
@@ -57,6 +59,7 @@ class Live:
         """Just claimed."""
         self.job = job
         self.cleared = False
+        self.prepared = False
         self.handed = False
         self.told = False
         self.deciding = False
@@ -101,7 +104,10 @@ class Room:
         budget: How many failures the run bears.
         unreleased: Jobs whose claims are to be given back, as soon as the store takes them.
         clock: UTC seconds.
-        live: Claimed jobs by id. counts: Jobs of the run by status. failures: For the report.
+        live: Claimed jobs by id.
+        ready: Those that were not handed over yet, best first; they hold no fork.
+        overtaken: A job was pushed that goes before those that are ready.
+        counts: Jobs of the run by status. failures: For the report.
         stop: Why the run stops, once it does; the first reason wins.
         forgiven: Failures before the run was started again, which the budget does not count.
         held: Somebody may push more (inside `async with`).
@@ -120,6 +126,8 @@ class Room:
     unreleased: list[int] = field(default_factory=list)
     clock: Callable[[], float] = field(default_factory=SteadyClock)
     live: dict[int, Live] = field(default_factory=dict)
+    ready: list[Live] = field(default_factory=list)
+    overtaken: bool = False
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None
     forgiven: int = 0
@@ -137,9 +145,14 @@ class Room:
         return self.clock()
 
     @property
+    def used(self) -> int:
+        """Forks that are in use."""
+        return len(self.live) - len(self.ready)
+
+    @property
     def free(self) -> int:
         """Forks that are not in use."""
-        return self.scheduler.forks - len(self.live)
+        return self.scheduler.forks - self.used
 
     @property
     def unfinished(self) -> int:

@@ -31,8 +31,8 @@ class Engine:
         self._room = room
         self._lifecycle = lifecycle
         self._killer = killer
-        self._watcher = Watcher(room, lifecycle, self._again, killer.too_long)
         self._submitter = Submitter(room, lifecycle, self._handed)
+        self._watcher = Watcher(room, lifecycle, self._again, killer.too_long, self._submitter.fill)
         self._bug: Exception | None = None
         self._cancelled = False
         self._ending = False
@@ -148,7 +148,7 @@ class Engine:
         """Stop submitting, end what runs, keep what became of it, let the hooks finish."""
         submitting.cancel()
         await self._bounded(partial(_gone, submitting), "end the submission under way")
-        await self._bounded(self._submitter.give_back, "give back what was not started")
+        await self._bounded(self._submitter.claimer.give_back, "give back what was not started")
         if self._room.live:
             await self._stop_jobs()
         await self._bounded(self._lifecycle.recorder.flush, "write down what became of the jobs")

@@ -1,13 +1,10 @@
-"""Takes jobs from the store when forks are free, writes their scripts, hands them to the scheduler."""
+"""Hands claimed jobs to the scheduler whenever forks are free."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from .. import metadir
 from ..errors import MetadirError, SubmitError
@@ -15,10 +12,12 @@ from ..job import Job
 from ..scheduler import Outcome
 from ..settings import SUBMIT_BOUND_SECONDS
 from ..states import JobEvent, JobStatus, Reason, WaitReason
+from .claimer import Claimer
 from .finish import finish
 from .lifecycle import Lifecycle
+from .preparing import prepare
 from .room import Live, Room
-from .trouble import Pause, as_trouble, vanished
+from .trouble import Pause, as_trouble
 
 log = logging.getLogger("xqute.engine")
 
@@ -33,7 +32,7 @@ class Submitter:
         self._handed = handed
         self._pause = Pause()
         self._trouble: Reason | None = None  # seen elsewhere, to be waited out here
-        self._ready: list[Live] = []
+        self.claimer = Claimer(room, lifecycle)
 
     async def run(self) -> None:
         """Work until cancelled, or until the run stops."""
@@ -48,13 +47,21 @@ class Submitter:
                 await self._wait_out(seen)
                 continue
             try:
-                await self._claim()
-                await self._submit_ready()
+                await self._work()
             except Exception as exc:
                 reason = as_trouble(exc)
                 if reason is None:
                     raise
                 await self._wait_out(reason)
+
+    async def _work(self) -> None:
+        """Hand over what is ready; what comes next is claimed and written while that runs."""
+        await self._submit_ready()
+        await self.claimer.claim()
+        await self._submit_ready()
+        for live in tuple(self._room.ready):
+            if not self._lifecycle.lines.busy(live.job):
+                await self._prepare(live)
 
     def again(self, live: Live, reason: Reason) -> None:
         """Hand the same start over once more: it never began."""
@@ -66,134 +73,91 @@ class Submitter:
         fresh = Live(job, asyncio.get_running_loop().time())
         fresh.cleared = True
         self._room.live[job.id] = fresh
-        self._ready.append(fresh)
+        self._room.ready.append(fresh)
         self._room.claim_wanted.set()
 
-    def withdraw(self, job: Job) -> bool:
-        """Take a claimed job back before it is handed over; False: too late, or not claimed."""
-        live = self._room.live.get(job.id)
-        if live is None or live not in self._ready:
-            return False
-        self._ready.remove(live)
-        return True
-
-    async def give_back(self) -> None:
-        """Give back what was claimed and not handed over; the run stops."""
+    def fill(self) -> None:
+        """A fork became free: start the next job in the same breath, where nothing must be waited for."""
         room = self._room
-        ready, self._ready = self._ready, []
-        for live in ready:
-            live.job.start -= 1
-            room.leave(live.job)
-        room.unreleased += [live.job.id for live in ready]
-        await self._release()
-
-    async def _release(self) -> None:
-        room = self._room
-        if room.unreleased:
-            await room.store.release(room.owner, room.unreleased)
-            room.unreleased = []
-
-    # Claiming
-
-    async def _claim(self) -> None:
-        room = self._room
-        await self._release()
-        if room.free <= 0 or not room.counts[JobStatus.QUEUED]:
+        first = room.ready[0] if room.ready else None
+        if first is None or not first.prepared or room.overtaken or room.stop is not None:
             return
-        rows = await room.store.claim(room.owner, room.run, room.free, room.clock())
-        loop_now = asyncio.get_running_loop().time()
-        for row in rows:
-            job = room.find(row)
-            job.start = row.start
-            if job.status is not JobStatus.QUEUED:
-                # it was asked to stop meanwhile, and is kept so under the start it has now
-                self._lifecycle.recorder.add(job)
-                continue
-            job.resubmits = 0
-            live = Live(job, loop_now)
-            room.live[job.id] = live
-            self._ready.append(live)
-
-    # Handing over
+        if room.free <= 0 or not self._lifecycle.lines.empty:
+            return
+        outcomes = room.scheduler.submit_jobs_nowait([first.job])
+        if outcomes is not None:
+            self._forget(first)
+            trouble = self._settle(first, outcomes[0])
+            self._trouble = None if trouble is None else as_trouble(trouble)
 
     async def _submit_ready(self) -> None:
-        """Hand over what no plugin is busy with, in batches, letting the loop breathe between."""
-        scheduler = self._room.scheduler
-        while batch := self._next_batch(scheduler.max_batch):
+        """Fill the free forks, in batches, letting the loop breathe between.
+
+        On a busy host each start takes its time: jobs that ended meanwhile wait for one at most.
+        """
+        room, recorder = self._room, self._lifecycle.recorder
+        while room.stop is None and (batch := self._next_batch(1 if recorder.awaited else None)):
             done = [live for live in batch if await self._prepare(live)]
             prepared = [live for live in done if self._is_here(live)]  # not killed meanwhile
             if prepared:
                 await self._submit(prepared)
-            await asyncio.sleep(0)
-            if self._room.stop is not None:
-                return
+            if recorder.awaited:
+                await recorder.flush()
+            if room.free and room.ready:
+                await asyncio.sleep(0)
 
-    def _next_batch(self, size: int) -> list[Live]:
-        if self._lifecycle.lines.empty:
-            return self._ready[:size]
-        return [live for live in self._ready if not self._lifecycle.lines.busy(live.job)][:size]
+    def _next_batch(self, most: int | None) -> list[Live]:
+        """What may be handed over now: no plugin is busy with it."""
+        room = self._room
+        size = min(room.free, most or room.scheduler.max_batch)
+        if size <= 0 or self._lifecycle.lines.empty:
+            return room.ready[: max(size, 0)]
+        return [live for live in room.ready if not self._lifecycle.lines.busy(live.job)][:size]
 
     async def _prepare(self, live: Live) -> bool:
-        """Write the job's script into its directory; False: it can never run.
+        """Have its script written; False: it can never run.
 
         Raises:
-            OSError: It can't be written now.
+            Exception: Trouble, to be waited out; or the end of the run.
         """
-        job = live.job
-        if job.will_retry:
-            job.will_retry = False
-            job.attempt += 1
         try:
-            self._make_directory(live)
-            text = await _text(job.wrap_cmd(self._room.scheduler))
-            metadir.write_script(job.script(self._room.scheduler), text)
+            await prepare(live, self._room.scheduler)
         except MetadirError:
             raise
         except Exception as exc:
             if as_trouble(exc) is not None:
                 raise
-            log.exception("%s can't be wrapped", job)
+            log.exception("%s can't be wrapped", live.job)
             self._forget(live)
             told = f"{type(exc).__name__}: {exc}"
-            self._lifecycle.refuse(job, Reason("WRAP_FAILED", {"message": told}))
+            self._lifecycle.refuse(live.job, Reason("WRAP_FAILED", {"message": told}))
             return False
         return True
-
-    def _make_directory(self, live: Live) -> None:
-        """Make it, or put the files of earlier starts away, once.
-
-        Before the first start there may be one too: a user asked for it, or it is of an older store.
-        """
-        job = live.job
-        try:
-            os.mkdir(job.directory, 0o700)
-        except FileExistsError:
-            if not live.cleared:
-                metadir.put_away(job.directory, job.start - 1)
-        except (FileNotFoundError, NotADirectoryError) as exc:
-            raise vanished(exc, os.path.dirname(job.directory)) from exc
-        live.cleared = True
 
     async def _submit(self, batch: Sequence[Live]) -> None:
         """Hand over; what was handed over is written down even when the engine is cancelled."""
         for live in batch:
             self._forget(live)
+        outcomes = self._room.scheduler.submit_jobs_nowait([live.job for live in batch])
+        if outcomes is not None:
+            self._settle_all(batch, outcomes)
+            return
         try:
             await finish(self._submit_and_settle(batch), SUBMIT_BOUND_SECONDS)
         except asyncio.CancelledError:
             # those whose hand-over never began are given back
-            self._ready += [live for live in batch if self._untouched(live)]
+            self._room.ready += [live for live in batch if self._untouched(live)]
             raise
 
     def _untouched(self, live: Live) -> bool:
-        return self._is_here(live) and not live.handed and live not in self._ready
+        return self._is_here(live) and not live.handed and live not in self._room.ready
 
     def _is_here(self, live: Live) -> bool:
         return self._room.live.get(live.job.id) is live
 
     def _forget(self, live: Live) -> None:
-        if live in self._ready:
-            self._ready.remove(live)
+        if live in self._room.ready:
+            self._room.ready.remove(live)
 
     async def _submit_and_settle(self, batch: Sequence[Live]) -> None:
         scheduler = self._room.scheduler
@@ -201,6 +165,9 @@ class Submitter:
             outcomes = await scheduler.submit_jobs([live.job for live in batch])
         except Exception as exc:  # noqa: BLE001  a plural that failed as a whole failed for each
             outcomes = [exc] * len(batch)
+        self._settle_all(batch, outcomes)
+
+    def _settle_all(self, batch: Sequence[Live], outcomes: Sequence[Outcome]) -> None:
         trouble = None
         for live, outcome in zip(batch, outcomes, strict=True):
             trouble = self._settle(live, outcome) or trouble
@@ -212,7 +179,7 @@ class Submitter:
         job = live.job
         if isinstance(outcome, Exception):
             if as_trouble(outcome) is not None and not live.stopped_by:
-                self._ready.append(live)
+                self._room.ready.append(live)
                 return outcome
             self._refuse(job, outcome)
             return None
@@ -242,15 +209,7 @@ class Submitter:
         self._lifecycle.refuse(job, Reason("SUBMIT_REFUSED", {"message": told}))
 
     async def _wait_out(self, reason: Reason) -> None:
-        for live in self._ready:
+        for live in self._room.ready:
             self._lifecycle.explain(live.job, reason)
         await self._pause.after(reason)
         self._room.claim_wanted.set()
-
-
-async def _text(script: Any) -> str:
-    """What `wrap_cmd` returned, awaited where it is a coroutine."""
-    text = await script if inspect.isawaitable(script) else script
-    if not isinstance(text, str):
-        raise TypeError(f"wrap_cmd returned {type(text).__name__}: the text of a script is needed")
-    return text

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 
-from ..errors import BackendUnavailable, MetadirError, StoreUnavailable
+from ..errors import BackendUnavailable, StoreUnavailable
 from ..rules.verdict import backoff
 from ..settings import TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..states import Reason
@@ -39,12 +39,6 @@ def as_trouble(error: Exception) -> Reason | None:
     if isinstance(error, OSError) and error.errno in _PASSING:
         return Reason("DISK_FULL", {"error": f"{error.strerror} ({error.filename})"})
     return None
-
-
-def vanished(error: OSError, root: str) -> MetadirError:
-    """The sentence for a metadir that was there and is not."""
-    msg = f"the metadir {root} has vanished or changed while jobs ran: {error}; running jobs were stopped"
-    return MetadirError(msg)
 
 
 class Pause:

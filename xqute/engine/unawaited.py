@@ -32,3 +32,8 @@ def _warn() -> None:
             count,
             root,
         )
+
+
+def forget_all() -> None:
+    """Warn of nothing that was pushed before."""
+    _pushed.clear()

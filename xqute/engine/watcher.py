@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from .. import metadir
+from ..errors import BackendAnswerError
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
 from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
@@ -32,13 +34,24 @@ class Watcher:
         lifecycle: Lifecycle,
         again: Callable[[Live, Reason], None],
         too_long: Callable[[Live], None],
+        freed: Callable[[], None],
     ) -> None:
-        """`again` hands a start over once more; `too_long` stops a job that runs too long."""
+        """Say what to do with what is noticed.
+
+        Args:
+            room: The engine's.
+            lifecycle: Is told what was proved.
+            again: Hands a start over once more.
+            too_long: Stops a job that runs too long.
+            freed: A fork may be free.
+        """
         self._room = room
         self._lifecycle = lifecycle
         self._again = again
         self._too_long = too_long
+        self._freed = freed
         self._told: list[Live] = []
+        self._bug: Exception | None = None
         self._swept: dict[int, Live] = {}
         self._wake = asyncio.Event()
         self._interval = SWEEP_MIN_SECONDS
@@ -49,14 +62,20 @@ class Watcher:
 
     def notify(self, jobs: Sequence[Job]) -> None:
         """The scheduler says that these have ended; a hint, checked at once."""
-        for job in jobs:
-            live = self._room.live.get(job.id)
-            if live is None:
-                continue
+        try:
+            self._take_in([self._room.live[job.id] for job in jobs if job.id in self._room.live])
+        except Exception as exc:  # noqa: BLE001  raised by `run`: a bug here ends the run
+            self._bug = exc
+        if self._told or self._bug is not None:
+            self._wake.set()
+
+    def _take_in(self, lives: Sequence[Live]) -> None:
+        for live in lives:
             live.told = True
-            if live.handed:
+            at_once = self._room.scheduler.tells_ends and self._is_here(live)
+            if live.handed and not (at_once and self._read(live)):
                 self._told.append(live)
-        self._wake.set()
+        self._freed()
 
     def follow(self, live: Live) -> None:
         """A job was handed over: watch it."""
@@ -86,6 +105,8 @@ class Watcher:
         """Watch until cancelled."""
         while True:
             await self._sleep()
+            if self._bug is not None:
+                raise self._bug
             told, self._told = self._told, []
             if told:
                 await self.look_at(told)
@@ -178,15 +199,14 @@ class Watcher:
         self._asked = _now()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                answers = await self._room.scheduler.poll_jobs([live.job for live in lives])
+                answers = _readable(await self._room.scheduler.poll_jobs([live.job for live in lives]))
         except Exception as exc:  # noqa: BLE001  whatever went wrong, nothing is concluded
             log.warning("scheduler %r could not be asked: %s", self._room.scheduler.name, exc)
             answers = {}
         for live in lives:
-            self._note_answer(live, answers)
+            self._note_answer(live, answers.get(live.job, NOT_ASKED))
 
-    def _note_answer(self, live: Live, answers: Mapping[Job, Answer]) -> None:
-        answer = answers.get(live.job, NOT_ASKED)
+    def _note_answer(self, live: Live, answer: Answer) -> None:
         live.asked = _now()
         if answer.presence is Presence.UNKNOWN:
             return
@@ -257,6 +277,13 @@ class Watcher:
         if not here:
             self._swept.pop(live.job.id, None)
         return here
+
+
+def _readable(answers: Any) -> dict[Job, Answer]:
+    """What a scheduler answered, as far as it can be read; the rest is not known."""
+    if not isinstance(answers, Mapping):
+        raise BackendAnswerError(f"it answered {answers!r} instead of an answer for each job")
+    return {job: answer for job, answer in answers.items() if isinstance(answer, Answer)}
 
 
 def _wants_asking(live: Live) -> bool:

@@ -89,6 +89,13 @@ class LocalScheduler(Scheduler):
     async def submit_jobs(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
         again = [job for job in jobs if job.start > 1]
         refused = await self._clear(again) if again else {}
+        return self._start_all(jobs, refused)
+
+    def submit_jobs_nowait(self, jobs: Sequence[Job]) -> Sequence[Outcome] | None:
+        # a later start waits until what the earlier one left has ended
+        return None if any(job.start > 1 for job in jobs) else self._start_all(jobs, {})
+
+    def _start_all(self, jobs: Sequence[Job], refused: Mapping[Job, Outcome]) -> Sequence[Outcome]:
         starting, exits = self._starting, self._exits
         if starting is None or exits is None:
             return [BackendUnavailable("the scheduler 'local' is not open")] * len(jobs)
