@@ -12,6 +12,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simplug import Simplug, SimplugException, SimplugImpl, SimplugWrapper
@@ -197,12 +198,19 @@ async def _in_time(answer: Awaitable[Any], who: str) -> Any:
         slow.cancel()
 
 
-_entry_points_loaded = False
+_loaded: set[str] = set()
 
 
 def load_entry_points() -> None:
-    """Register the plugins that installed packages offer in the group `xqute`; once per process."""
-    global _entry_points_loaded  # noqa: PLW0603  the plugin manager is global as well
-    if not _entry_points_loaded:
-        _entry_points_loaded = True
-        simplug.load_entrypoints("xqute")
+    """Register the plugins that installed packages offer in the group `xqute`; each once per process.
+
+    One that can't be loaded is logged, and harms nobody else.
+    """
+    for entry in entry_points(group="xqute"):
+        if entry.value in _loaded:
+            continue
+        _loaded.add(entry.value)
+        try:
+            simplug.register((entry.load(), entry.name))
+        except Exception:
+            log.exception("the plugin %r of an installed package can't be used: %s", entry.name, entry.value)
