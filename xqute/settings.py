@@ -52,7 +52,7 @@ SWEEP_MAX_SECONDS: Final = 2.0
 SWEEP_BACKOFF: Final = 1.5
 
 #: What nobody waits for goes to the store with what follows within this time.
-LAZY_SECONDS: Final = 0.02
+LAZY_SECONDS: Final = 0.01
 
 #: A job whose files were silent this long is asked about at its scheduler.
 POLL_SECONDS: Final = 5.0
@@ -81,8 +81,8 @@ HOOK_LINES: Final = 64
 #: of a millisecond, and ends that wait behind it are told that much later.
 SUBMIT_BATCH: Final = 4
 
-#: Jobs claimed and written ahead of the free forks, at most; and at most as many as there are forks.
-AHEAD: Final = 8
+#: Jobs claimed and written ahead of the free forks.
+AHEAD: Final = 16
 
 #: Largest result of a command, in bytes.
 RESULT_MAX_BYTES: Final = 16 * 1024 * 1024

@@ -22,7 +22,7 @@ class Claimer:
         """Nothing is claimed yet."""
         self._room = room
         self._lifecycle = lifecycle
-        self._ahead = min(room.scheduler.forks, AHEAD) if room.scheduler.tells_ends else 0
+        self._ahead = AHEAD if room.scheduler.tells_ends else 0
 
     async def claim(self) -> None:
         """Fill up, when there is something to fill up with."""

@@ -76,9 +76,17 @@ class Lifecycle:
         self._room.counts[transition.to] += 1
         if not transition.to.live:
             self._room.leave(job)
-        lazily = transition.to in _UNAWAITED and not self._room.plugins.has(transition.hook)
-        self.recorder.add(job, partial(self._tell, job, event, transition), lazily=lazily)
+        then = partial(self._tell, job, event, transition)
+        self.recorder.add(job, then, lazily=not self._is_awaited(job, transition))
         return True
+
+    def _is_awaited(self, job: Job, transition: Transition) -> bool:
+        """Whether somebody waits until this change is durable."""
+        if self._room.plugins.has(transition.hook):
+            return True
+        if transition.to.final:
+            return job.id in self._waiters or not self._room.unfinished
+        return transition.to not in _UNAWAITED
 
     def explain(self, job: Job, reason: Reason) -> None:
         """The job stays where it is, for another reason than before."""
@@ -218,11 +226,15 @@ class Lifecycle:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(job.id, [])
         waiters.append(waiter)
+        if job.status.final:
+            self.recorder.hurry()
         try:
             await waiter
         finally:
             if waiter in waiters:
                 waiters.remove(waiter)
+            if not waiters and self._waiters.get(job.id) is waiters:
+                del self._waiters[job.id]
 
     def give_up(self, error: BaseException | None) -> None:
         """The engine ends: tell those who still wait why their jobs did not."""

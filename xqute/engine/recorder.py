@@ -54,6 +54,10 @@ class Recorder:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._wanted.set)
 
+    def hurry(self) -> None:
+        """Somebody waits for what was added."""
+        self._wanted.set()
+
     @property
     def awaited(self) -> bool:
         """Whether something is to be written that somebody may wait for."""
@@ -77,6 +81,7 @@ class Recorder:
     async def flush(self) -> None:
         """Return when all that changed before is durable and told."""
         async with self._lock:
+            self._rest()
             while self._dirty:
                 self._rest()
                 jobs, self._dirty = self._dirty, {}

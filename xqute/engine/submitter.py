@@ -76,13 +76,17 @@ class Submitter:
         self._room.ready.append(fresh)
         self._room.claim_wanted.set()
 
-    def fill(self) -> None:
-        """A fork became free: start the next job in the same breath, where nothing must be waited for."""
+    def fill(self, ended: int) -> None:
+        """Start the next job in the same breath, where a fork is free and nothing must be waited for.
+
+        Args:
+            ended: Jobs that still hold forks and have ended.
+        """
         room = self._room
         first = room.ready[0] if room.ready else None
         if first is None or not first.prepared or room.overtaken or room.stop is not None:
             return
-        if room.free <= 0 or not self._lifecycle.lines.empty:
+        if room.free + ended <= 0 or not self._lifecycle.lines.empty:
             return
         outcomes = room.scheduler.submit_jobs_nowait([first.job])
         if outcomes is not None:

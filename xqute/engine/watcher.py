@@ -16,7 +16,7 @@ from ..errors import BackendAnswerError
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
 from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
-from ..states import Answer, FileNews, FileState, JobEvent, JobStatus, Presence, Reason
+from ..states import Answer, FileNews, FileState, JobErrorStrategy, JobEvent, JobStatus, Presence, Reason
 from .lifecycle import Lifecycle
 from .room import Live, Room
 
@@ -34,7 +34,7 @@ class Watcher:
         lifecycle: Lifecycle,
         again: Callable[[Live, Reason], None],
         too_long: Callable[[Live], None],
-        freed: Callable[[], None],
+        freed: Callable[[int], None],
     ) -> None:
         """Say what to do with what is noticed.
 
@@ -43,7 +43,7 @@ class Watcher:
             lifecycle: Is told what was proved.
             again: Hands a start over once more.
             too_long: Stops a job that runs too long.
-            freed: A fork may be free.
+            freed: Forks may be free: so many beyond those that were given back.
         """
         self._room = room
         self._lifecycle = lifecycle
@@ -70,12 +70,20 @@ class Watcher:
             self._wake.set()
 
     def _take_in(self, lives: Sequence[Live]) -> None:
+        sure = self._room.scheduler.tells_ends
+        ended = sum(1 for live in lives if live.handed and self._can_not_halt(live)) if sure else 0
+        if ended:
+            self._freed(ended)  # first of all: what became of them can be read while the next one runs
         for live in lives:
             live.told = True
-            at_once = self._room.scheduler.tells_ends and self._is_here(live)
-            if live.handed and not (at_once and self._read(live)):
+            if live.handed and not (sure and self._is_here(live) and self._read(live)):
                 self._told.append(live)
-        self._freed()
+        self._freed(0)
+
+    def _can_not_halt(self, live: Live) -> bool:
+        """Whether the run goes on however this job ended."""
+        halts = live.job.call.options.error_strategy is JobErrorStrategy.HALT
+        return self._room.budget.unlimited and not halts and self._is_here(live)
 
     def follow(self, live: Live) -> None:
         """A job was handed over: watch it."""

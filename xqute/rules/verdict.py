@@ -83,6 +83,11 @@ class FailureBudget(NamedTuple):
     most: int | None = None
     share: float | None = None
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether it bears any number."""
+        return self.most is None and self.share is None
+
     def spent(self, failed: int, jobs: int) -> bool:
         """Whether the run must stop."""
         if self.most is not None and failed >= self.most:
