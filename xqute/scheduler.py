@@ -39,7 +39,8 @@ class Scheduler(ABC):
         max_batch: Jobs per `submit_jobs`.
         poll_seconds: How long a job's files may be silent before the scheduler is asked.
         grace_seconds: How long files may be later than the answer that a job is gone.
-        tells_ends: It calls `self.notify` at once when a job ended, so its files need no sweeping.
+        tells_ends: It calls `self.notify` at once when a job ended, and never before: the files of its
+            jobs need no sweeping, and the fork is free.
     """
 
     name: str = ""

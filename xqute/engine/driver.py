@@ -31,6 +31,7 @@ class Driver:
         self._root = root
         self._task: asyncio.Task[None] | None = None
         self._opened = False
+        self._opening = asyncio.Lock()
         self._began: float | None = None
         #: What the last engine ended with, when it broke.
         self.crash: Exception | None = None
@@ -47,16 +48,13 @@ class Driver:
 
     async def open(self) -> None:
         """Open the store where it is not, and make the run known to it once."""
-        if self._opened:
-            return
-        self._opened = True
-        try:
+        async with self._opening:
+            if self._opened:
+                return
             await self._room.store.open()
             row = RunRow(self._room.run, _script(), "owned", self._room.owner, self._room.now(), "{}")
             await self._room.store.run(row)
-        except BaseException:
-            self._opened = False
-            raise
+            self._opened = True
 
     async def close(self) -> None:
         """Let go of the store, unless somebody still needs it."""

@@ -76,6 +76,10 @@ class Lifecycle:
         self._room.counts[transition.to] += 1
         if not transition.to.live:
             self._room.leave(job)
+        if before.live and transition.to is JobStatus.QUEUED:
+            metadir.remove_lock(
+                job.directory
+            )  # of a start that is over; a final one's goes when that is durable
         then = partial(self._tell, job, event, transition)
         self.recorder.add(job, then, lazily=not self._is_awaited(job, transition))
         return True

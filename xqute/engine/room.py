@@ -107,7 +107,7 @@ class Room:
         live: Claimed jobs by id.
         ready: Those that were not handed over yet, best first; they hold no fork.
         overtaken: A job was pushed that goes before those that are ready.
-        counts: Jobs of the run by status. failures: For the report.
+        counts: Jobs of the run by status.
         stop: Why the run stops, once it does; the first reason wins.
         forgiven: Failures before the run was started again, which the budget does not count.
         held: Somebody may push more (inside `async with`).
