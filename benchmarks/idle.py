@@ -13,8 +13,8 @@ from shared import Row, Table, child, own_cpu, say, scratch
 JOBS = 1000
 SECONDS = 10
 
-#: One descriptor for each running job: the first limit is the usual one of a login, below which
-#: some of the jobs must wait; under the second all of them run.
+#: One descriptor for each running job: the first limit is the usual one of a login, and too
+#: small for that, so some are watched without one; under the second each has its own.
 LIMITS = (1024, 2048)
 
 

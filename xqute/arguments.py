@@ -13,16 +13,30 @@ from .scheduler import Scheduler
 from .states import JobStatus
 
 
-def need_loop() -> None:
-    """Raise `NoEventLoop` where no event loop runs."""
+def need_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs here.
+
+    Raises:
+        NoEventLoop: None runs.
+    """
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
         msg = (
             "Xqute needs a running event loop: make it inside `async def main()`, "
             "and call `asyncio.run(main())`"
         )
         raise NoEventLoop(msg) from None
+
+
+def need_same_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raise `NoEventLoop` when this is not the event loop an `Xqute` was made in."""
+    if need_loop() is not loop:
+        msg = (
+            "this Xqute was made in another event loop (or thread), and works only there: make one here, "
+            "or hand the call over with asyncio.run_coroutine_threadsafe(xqute.push(…), loop)"
+        )
+        raise NoEventLoop(msg)
 
 
 def forks(given: Any, scheduler: Scheduler) -> int:

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .arguments import failure_budget, forks, need_loop, statuses
+from .arguments import failure_budget, forks, need_loop, need_same_loop, statuses
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
@@ -80,7 +80,7 @@ class Xqute:
         **options: Any,
     ) -> None:
         """Check everything that can be checked; nothing runs yet."""
-        need_loop()
+        self._loop = need_loop()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
         self.scheduler = make_scheduler(scheduler, options, _ARGUMENTS | _DEFAULTABLE)
         self.scheduler.forks = forks(scheduler_forks, self.scheduler)
@@ -137,7 +137,7 @@ class Xqute:
 
     async def push_many(self, calls: Iterable[Command], **options: Any) -> list[Job]:
         """Accept several commands, all or none, in one transaction; the options are for each."""
-        need_loop()
+        need_same_loop(self._loop)
         chosen = apply_options(self._options, options)
         made = [make_call(command, chosen) for command in calls]
         if not made:
@@ -162,6 +162,7 @@ class Xqute:
         A halt returns normally; `stop_reason` tells. Cancelling this stops the run, and passes on when
         nothing of it is left.
         """
+        need_same_loop(self._loop)
         self._driver.forget_stop()
         await self._driver.start()
         await self._driver.ended()
@@ -173,6 +174,7 @@ class Xqute:
 
     async def __aenter__(self) -> Self:
         """Start the engine; it runs what is pushed, until the block is left."""
+        need_same_loop(self._loop)
         await self._driver.open()
         self._room.held = True
         self._driver.forget_stop()
