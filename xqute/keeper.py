@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from .arguments import need_same_loop
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
@@ -31,6 +32,7 @@ class JobKeeper:
         self.root = root
         self.cwd = cwd
         self.known: dict[int, Job] = {}
+        self._loop = asyncio.get_running_loop()
 
     def meet(self, room: Room, lifecycle: Lifecycle, killer: Killer, driver: Driver) -> None:
         """Get to know the parts of the engine."""
@@ -93,6 +95,7 @@ class JobKeeper:
 
     async def wait(self, job: Job) -> None:
         """Return when the job has ended and that is durable."""
+        need_same_loop(self._loop)
         if not self._is_ours(job):
             await self._follow(job)
         elif not (job.status.final and self._lifecycle.recorder.settled(job)):
@@ -100,6 +103,7 @@ class JobKeeper:
 
     async def kill(self, job: Job, grace: float | None) -> bool:
         """Stop a job; False: it had ended, or a plugin forbade it."""
+        need_same_loop(self._loop)
         self._refuse_stranger(job)
         await self._driver.open()
         await self._tell_what_was_before()
@@ -129,6 +133,7 @@ class JobKeeper:
 
     async def retry(self, job: Job) -> None:
         """Run an ended job once more."""
+        need_same_loop(self._loop)
         self._refuse_stranger(job)
         await self._driver.open()
         if self._lifecycle.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED")):

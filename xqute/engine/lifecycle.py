@@ -25,6 +25,8 @@ log = logging.getLogger("xqute.engine")
 #: The claim is durable before a hand-over and the files tell the rest: a crash loses nothing here.
 _UNAWAITED = frozenset({JobStatus.SUBMITTED, JobStatus.RUNNING})
 
+_SIGKILL = 9
+
 
 class Lifecycle:
     """Applies events to jobs by the one table; an event the table does not list is late news."""
@@ -151,7 +153,12 @@ class Lifecycle:
             room.request_stop(StopReason("max_failures", told))
 
     def _explained(self, job: Job, reason: Reason) -> Reason:
-        """Name the prescript or the command when they are to blame."""
+        """Name the prescript, the command or the memory when they are to blame."""
+        if reason.code == "SIGNAL" and reason.detail.get("signal") == _SIGKILL and "peak" in job.usage:
+            told = (
+                f"it had used {job.usage['peak'] / 2**20:.0f} MiB: the kernel ends so what has no memory left"
+            )
+            return Reason("SIGNAL", {"message": told, **reason.detail})
         if reason.code != "EXIT":
             return reason
         if self._room.scheduler.prescript:
