@@ -2,10 +2,16 @@
 
 import os
 import re
+import signal
 
 import pytest
 
 from xqute.engine import unawaited
+
+# A shell's background job ignores these, and so would every program the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def in_ci() -> bool:
