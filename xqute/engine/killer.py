@@ -111,13 +111,13 @@ class Killer:
             log.error("could not end %s: %s", ", ".join(str(live.job) for live in left), told)
             self._explain(left, told)
             self._start(self._insist(left), left[0])
-        if self._watcher is not None:
-            self._watcher.ask_soon()
 
     async def _try(self, lives: Sequence[Live]) -> str:
         """What went wrong; empty when nothing did."""
         jobs = [live.job for live in lives]
         bound = max(_grace(job) for job in jobs) + KILL_BOUND_SECONDS + 1
+        for live in lives:
+            live.ending += 1
         try:
             async with asyncio.timeout(bound):
                 await self._room.scheduler.kill_jobs(jobs)
@@ -125,6 +125,12 @@ class Killer:
             return f"the scheduler did not end it within {bound:g} s"
         except Exception as exc:  # noqa: BLE001  whatever it is, the jobs may live
             return str(exc) or type(exc).__name__
+        finally:
+            for live in lives:
+                live.ending -= 1
+            if self._watcher is not None:
+                self._watcher.look_again(lives)
+                self._watcher.ask_soon()
         return ""
 
     async def _insist(self, lives: Sequence[Live]) -> None:
@@ -133,10 +139,7 @@ class Killer:
         while left := [live for live in lives if self._room.live.get(live.job.id) is live]:
             tries += 1
             await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, TROUBLE_MAX_SECONDS))
-            told = await self._try(left)
-            self._explain(left, told)
-            if self._watcher is not None:
-                self._watcher.ask_soon()
+            self._explain(left, await self._try(left))
 
     def _explain(self, lives: Sequence[Live], told: str) -> None:
         for live in lives:

@@ -29,6 +29,7 @@ class Live:
         handed: The scheduler has it.
         told: Its scheduler said that it ended, before the engine knew its id.
         deciding: It ended well, and plugins are asked whether that counts.
+        ending: How many calls are ending its processes right now; what became of it is judged after them.
         stopped_by: Who asked to stop it; empty when nobody did.
         timed_out: The reason, when the engine asked it to stop because it ran too long.
         timer: The clock of its timeout.
@@ -44,6 +45,7 @@ class Live:
         "changed",
         "cleared",
         "deciding",
+        "ending",
         "files",
         "handed",
         "job",
@@ -63,6 +65,7 @@ class Live:
         self.handed = False
         self.told = False
         self.deciding = False
+        self.ending = 0
         self.stopped_by = ""
         self.timed_out: Reason | None = None
         self.timer: asyncio.TimerHandle | None = None

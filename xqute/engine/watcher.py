@@ -92,6 +92,11 @@ class Watcher:
         self._swept[live.job.id] = live
         self._hurry()
 
+    def look_again(self, lives: Iterable[Live]) -> None:
+        """Whoever ended these did what could be done."""
+        self._told += lives
+        self._wake.set()
+
     def ask_soon(self) -> None:
         """Ask the scheduler at the next sweep, however short the silence."""
         for live in self._swept.values():
@@ -281,7 +286,7 @@ class Watcher:
 
     def _is_here(self, live: Live) -> bool:
         """Whether this start is still the one to watch."""
-        here = self._room.live.get(live.job.id) is live and not live.deciding
+        here = self._room.live.get(live.job.id) is live and not live.deciding and not live.ending
         if not here:
             self._swept.pop(live.job.id, None)
         return here

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -181,8 +180,7 @@ class LocalScheduler(Scheduler):
         if process is None:
             return None
         ours = processes.mark_of(process.pid) == job.mark.encode()
-        named = os.fsencode(job.script(self)) in processes.arguments(process.pid)
-        return process if ours or named else None
+        return process if ours else None
 
     # Killing
 
