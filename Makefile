@@ -13,12 +13,12 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 # One pip at a time in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench peers docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  ARGS="..." is handed to the script of demo, bench and to pytest; PYTHON=... picks the Python.'
+	@echo '  ARGS="..." is handed to the script of demo, bench, peers and to pytest; PYTHON=... picks the Python.'
 
 demo: $(VENV)/.runtime ## compress and checksum the standard library as jobs, and print a table
 	@$(BIN)/python examples/demo.py $(ARGS)
@@ -34,6 +34,9 @@ check: lint ## lint, types, and the tests of the architecture: seconds
 
 bench: $(VENV)/.runtime ## every number of docs/benchmarks.md, beside its bar
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+peers: $(VENV)/.runtime ## the same jobs with xqute and with what else one would take
+	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
 docs: $(VENV)/.docs ## the documentation, into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

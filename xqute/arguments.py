@@ -29,6 +29,14 @@ def need_loop() -> asyncio.AbstractEventLoop:
         raise NoEventLoop(msg) from None
 
 
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the event loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 def need_same_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Raise `NoEventLoop` when this is not the event loop an `Xqute` was made in."""
     if need_loop() is not loop:

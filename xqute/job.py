@@ -74,7 +74,6 @@ class Job:
         "__weakref__",
         "_history",
         "_keeper",
-        "_reason",
         "_task",
         "after",
         "attempt",
@@ -83,6 +82,7 @@ class Job:
         "created",
         "ended",
         "id",
+        "kept_reason",
         "kill_grace",
         "rc",
         "resubmits",
@@ -124,13 +124,13 @@ class Job:
     @property
     def reason(self) -> Reason:
         """Why it waits, or how it ended."""
-        if self.status is JobStatus.QUEUED and self._reason.code == "ACCEPTED":
-            return self._keeper.why_queued(self) or self._reason
-        return self._reason
+        if self.status is JobStatus.QUEUED and self.kept_reason.code == "ACCEPTED":
+            return self._keeper.why_queued(self) or self.kept_reason
+        return self.kept_reason
 
     @reason.setter
     def reason(self, reason: Reason) -> None:
-        self._reason = reason
+        self.kept_reason = reason
 
     @property
     def index(self) -> int:
@@ -342,12 +342,12 @@ class Job:
 
     def share_history(self, other: Job) -> None:
         """Begin with the history of a job that was pushed together with it."""
-        self._reason = other._reason
+        self.kept_reason = other.kept_reason
         self._history = other._history
 
     def note(self, date: float) -> None:
         """Add where it stands to its history."""
-        code, detail = self._reason.as_json()
+        code, detail = self.kept_reason.as_json()
         line = [date, int(self.status), self.start, self.attempt, code, detail]
         # jobs pushed together share their first line, so it is replaced, not appended to
         self._history = (*self._history, line)
@@ -366,7 +366,7 @@ class Job:
             kept["resubmits"] = self.resubmits
         if self.will_retry:
             kept["will_retry"] = True
-        kept["reason"] = self._reason.as_json()
+        kept["reason"] = self.kept_reason.as_json()
         return _encode(kept)
 
     def restore(self, status: int, start: int, attempt: int, uid: str, document: str) -> None:

@@ -91,7 +91,7 @@ class JobKeeper:
         if self._driver.running and self._room.free <= 0:
             return Reason("FORKS", {"used": self._room.used, "forks": self._room.scheduler.forks})
         stop = self._room.stop
-        return None if stop is None else Reason("STOPPED", {"by": str(stop)})
+        return self._room.trouble if stop is None else Reason("STOPPED", {"by": str(stop)})
 
     async def wait(self, job: Job) -> None:
         """Return when the job has ended and that is durable."""
@@ -118,7 +118,7 @@ class JobKeeper:
 
     async def _tell_what_was_before(self) -> None:
         """A job's hooks come in the order of what happened to it."""
-        await self._lifecycle.recorder.flush()
+        await self._killer.store_soon()
         if not self._driver.running:
             await self._lifecycle.lines.drain()
 

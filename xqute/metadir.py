@@ -180,6 +180,9 @@ def write_script(path: str, text: str) -> None:
         data = memoryview(os.fsencode(text))
         while data:
             data = data[os.write(fd, data) :]
+    except OSError as exc:
+        exc.filename = path  # a descriptor has no name
+        raise
     finally:
         os.close(fd)
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .arguments import failure_budget, forks, need_loop, need_same_loop, statuses
+from .arguments import failure_budget, forks, need_loop, need_same_loop, runs_here, statuses
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
@@ -166,11 +166,12 @@ class Xqute:
         self._driver.forget_stop()
         await self._driver.start()
         await self._driver.ended()
-        report = None if self._driver.crash else await self._report()
-        await self._driver.close()
-        if report is None:
-            raise self._driver.crash or RuntimeError
-        return report
+        try:
+            if self._driver.crash is not None:
+                raise self._driver.crash
+            return await self._report()
+        finally:
+            await self._driver.close()
 
     async def __aenter__(self) -> Self:
         """Start the engine; it runs what is pushed, until the block is left."""
@@ -211,8 +212,14 @@ class Xqute:
             raise Halted(str(stop), stop)
 
     def request_stop(self, reason: str) -> None:
-        """Stop the run: nothing new starts, what runs is killed; the first reason wins."""
-        self._room.request_stop(StopReason(reason))
+        """Stop the run: nothing new starts, what runs is killed; the first reason wins.
+
+        May be called from any thread.
+        """
+        if runs_here(self._loop):
+            self._room.request_stop(StopReason(reason))
+        else:
+            self._loop.call_soon_threadsafe(self._room.request_stop, StopReason(reason))
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -247,6 +254,7 @@ class Xqute:
         Raises:
             JobNotFound: There is none.
         """
+        need_same_loop(self._loop)
         await self._driver.open()
         return await self._keeper.get(id)
 
@@ -260,6 +268,7 @@ class Xqute:
         limit: int = 100,
     ) -> list[Job]:
         """Jobs of all runs in the store that match, oldest first."""
+        need_same_loop(self._loop)
         await self._driver.open()
         query = Query(run=run, statuses=statuses(status), user=user, tag=tag, limit=limit)
         return self._keeper.load_all(await self._store.page(query))

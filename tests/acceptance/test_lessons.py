@@ -303,8 +303,9 @@ async def main():
         while not all([job.status.name == "RUNNING" for xqute in (one, two) for job in xqute.jobs]):
             await asyncio.sleep(0.01)
         print("ready", flush=True)
+    telling = asyncio.create_task(tell())
     try:
-        await asyncio.gather(one.run_until_complete(), two.run_until_complete(), tell())
+        await asyncio.gather(one.run_until_complete(), two.run_until_complete())
     finally:
         print([job.status.name for xqute in (one, two) for job in xqute.jobs], flush=True)
 asyncio.run(main())

@@ -112,13 +112,12 @@ class Driver:
         except Exception as exc:  # noqa: BLE001  raised to whoever waits for the engine
             self.crash = exc
         finally:
-            last = stop_listening()
+            came = stop_listening()
             self._lifecycle.give_up(self.crash)
-            stop = self._room.stop
-            if last and stop is not None and stop.signal:
+            if came:
                 self._opened = False
                 await self._room.store.close()
-                end_as_signalled(stop.signal)
+                end_as_signalled(came)
 
     async def _run_engines(self) -> None:
         """One engine, and another when jobs were pushed while it closed down."""
@@ -129,7 +128,7 @@ class Driver:
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
-        self._room.request_stop(StopReason(name, f"stopped by {name}", number))
+        self._room.request_stop(StopReason(name, f"stopped by {name}"))
 
 
 def _script() -> str:

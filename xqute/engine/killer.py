@@ -43,7 +43,7 @@ class Killer:
     async def kill(self, jobs: Sequence[Job], by: StopReason, grace: float | None = None) -> None:
         """Ask jobs to stop, and end them; returns when the scheduler did what it could."""
         stopping = [job for job in jobs if self._ask(job, by, grace)]
-        await self._store()
+        await self.store_soon()
         handed = []
         for job in stopping:
             live = self._room.live.get(job.id)
@@ -52,12 +52,12 @@ class Killer:
             elif live.handed:
                 handed.append(live)
             # else it is being handed over: `handed_over` ends it
-        await self._store()
+        await self.store_soon()
         if handed:
             await self._end(handed)
 
-    async def _store(self) -> None:
-        """Have it stored that they are asked to stop; a store in trouble does not let them live."""
+    async def store_soon(self) -> None:
+        """Have stored what happened so far; a store in trouble does not let jobs live that are to stop."""
         try:
             async with asyncio.timeout(KILL_STORE_SECONDS):
                 await self._lifecycle.recorder.flush()

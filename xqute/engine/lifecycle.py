@@ -96,7 +96,7 @@ class Lifecycle:
 
     def explain(self, job: Job, reason: Reason) -> None:
         """The job stays where it is, for another reason than before."""
-        if job.reason != reason:
+        if job.kept_reason != reason:
             job.reason = reason
             job.note(self._room.clock())
             self.recorder.add(job)

@@ -29,6 +29,7 @@ class Live:
         handed: The scheduler has it.
         told: Its scheduler said that it ended, before the engine knew its id.
         deciding: It ended well, and plugins are asked whether that counts.
+        blind: Its files could not be read this time; nothing is concluded until they can.
         ending: How many calls are ending its processes right now; what became of it is judged after them.
         stopped_by: Who asked to stop it; empty when nobody did.
         timed_out: The reason, when the engine asked it to stop because it ran too long.
@@ -42,6 +43,7 @@ class Live:
     __slots__ = (
         "answer",
         "asked",
+        "blind",
         "changed",
         "cleared",
         "deciding",
@@ -66,6 +68,7 @@ class Live:
         self.told = False
         self.deciding = False
         self.ending = 0
+        self.blind = False
         self.stopped_by = ""
         self.timed_out: Reason | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -83,12 +86,10 @@ class StopReason:
     Attributes:
         code: `halt`, `max_failures`, `cancelled`, `error`, the name of a signal, or what a user said.
         detail: A sentence with the facts.
-        signal: The number of the signal that asked for it; 0 for none.
     """
 
     code: str
     detail: str = ""
-    signal: int = 0
 
     def __str__(self) -> str:
         """The sentence."""
@@ -112,6 +113,7 @@ class Room:
         overtaken: A job was pushed that goes before those that are ready.
         counts: Jobs of the run by status.
         stop: Why the run stops, once it does; the first reason wins.
+        trouble: Why nothing is submitted at the moment; None when it is.
         forgiven: Failures before the run was started again, which the budget does not count.
         held: Somebody may push more (inside `async with`).
         wake: Set whenever the run may be over or must stop.
@@ -133,6 +135,7 @@ class Room:
     overtaken: bool = False
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None
+    trouble: Reason | None = None
     forgiven: int = 0
     held: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)

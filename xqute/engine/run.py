@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import StoreError
 from ..job import Job
-from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS
+from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS, KILL_STORE_SECONDS
 from ..states import Reason
 from .finish import survive, uncancel
 from .killer import Killer
@@ -152,7 +152,8 @@ class Engine:
         if self._room.live:
             await self._stop_jobs()
         await self._bounded(self._lifecycle.recorder.flush, "write down what became of the jobs")
-        await self._bounded(self._quiet, "let the plugins' hooks finish", HOOKS_BOUND_SECONDS)
+        await self._bounded(self._hooks_done, "let the plugins' hooks finish", HOOKS_BOUND_SECONDS)
+        await self._bounded(self._lifecycle.recorder.flush, "write down what they did", KILL_STORE_SECONDS)
 
     async def _stop_jobs(self) -> None:
         jobs = [live.job for live in self._room.live.values()]
@@ -177,8 +178,8 @@ class Engine:
             self._room.wake.clear()
             await self._room.wake.wait()
 
-    async def _quiet(self) -> None:
-        while not (self._lifecycle.lines.empty and self._lifecycle.recorder.clean):
+    async def _hooks_done(self) -> None:
+        while not self._lifecycle.lines.empty:
             self._room.wake.clear()
             await self._room.wake.wait()
 

@@ -213,7 +213,12 @@ class Submitter:
         self._lifecycle.refuse(job, Reason("SUBMIT_REFUSED", {"message": told}))
 
     async def _wait_out(self, reason: Reason) -> None:
-        for live in self._room.ready:
+        room = self._room
+        room.trouble = reason
+        for live in room.ready:
             self._lifecycle.explain(live.job, reason)
-        await self._pause.after(reason)
-        self._room.claim_wanted.set()
+        try:
+            await self._pause.after(reason)
+        finally:
+            room.trouble = None
+        room.claim_wanted.set()

@@ -152,10 +152,12 @@ class Watcher:
     def _read(self, live: Live) -> bool:
         """Read and judge; whether that was an end."""
         try:
-            self._note_files(live, metadir.read_news(live.job.directory))
+            news = metadir.read_news(live.job.directory)
         except OSError as exc:
             log.debug("the files of %s can't be read now: %s", live.job, exc)
+            live.blind = True
             return False
+        self._note_files(live, news)
         return self._judge(live)
 
     async def _sweep(self) -> None:
@@ -178,10 +180,13 @@ class Watcher:
             news = _read_many(paths)
         else:
             news = await asyncio.to_thread(_read_many, paths)
-        changed = [self._note_files(live, news[live.job.id]) for live in lives if live.job.id in news]
+        for live in lives:
+            live.blind = live.job.id not in news
+        changed = [self._note_files(live, news[live.job.id]) for live in lives if not live.blind]
         return any(changed)
 
     def _note_files(self, live: Live, news: FileNews) -> bool:
+        live.blind = False
         if news == live.files:
             return False
         first = live.files is None
@@ -240,7 +245,7 @@ class Watcher:
 
     def _judge(self, live: Live) -> bool:
         """Have the evidence judged and tell the lifecycle; whether that was an end."""
-        judgement = judge(self._evidence(live))
+        judgement = None if live.blind else judge(self._evidence(live))
         if judgement is not None and judgement.event is JobEvent.STARTED:
             self._begin(live, judgement)
             return False
@@ -287,8 +292,8 @@ class Watcher:
     def _is_here(self, live: Live) -> bool:
         """Whether this start is still the one to watch."""
         here = self._room.live.get(live.job.id) is live and not live.deciding and not live.ending
-        if not here:
-            self._swept.pop(live.job.id, None)
+        if not here and self._swept.get(live.job.id) is live:  # it may be that of a later start by now
+            del self._swept[live.job.id]
         return here
 
 

@@ -18,7 +18,9 @@ from .sqlite_file import (
     checkpoint,
     connect,
     finish,
+    identity,
     is_locked,
+    lost,
     make_file,
     meaning,
     prepare,
@@ -71,6 +73,7 @@ class SqliteStore(Store):
         self._steps = schema() if steps is None else steps
         self._sql = statements()
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._door = asyncio.Lock()
         self._unsaved = 0
         self._checkpoint: asyncio.Task[None] | None = None
@@ -90,6 +93,7 @@ class SqliteStore(Store):
                 connection.close()
                 raise
             self._connection = connection
+            self._identity = identity(self.path)
             self.token = await self.setting("token") or ""
 
     async def close(self) -> None:
@@ -215,6 +219,9 @@ class SqliteStore(Store):
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             raise StoreError(f"the store {self.path} is not open")
+        if identity(self.path) != self._identity:
+            # SQLite would go on writing to a file that nobody finds any more
+            raise lost(self.path)
         return self._connection
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final
 from urllib.parse import quote
 
-from xqute.errors import SchemaMismatch, StoreError, StoreUnavailable
+from xqute.errors import MetadirError, SchemaMismatch, StoreError, StoreUnavailable, XquteError
 
 log = logging.getLogger("xqute.stores")
 
@@ -231,3 +231,20 @@ def finish(connection: sqlite3.Connection, path: str) -> None:
         log.warning("%s", meaning(error, path))
     finally:
         connection.close()
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Which file this is; None when there is none."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def lost(path: str) -> XquteError:
+    """The sentence for a file that is not where it was opened."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        return MetadirError(f"the metadir {folder} has vanished while jobs ran: the run was stopped")
+    return StoreError(f"the store {path} was moved, deleted or replaced while it was in use")

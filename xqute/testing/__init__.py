@@ -1,1 +1,58 @@
-"""Public helpers for tests: conformance suites, and verified fakes."""
+"""Public helpers for tests: conformance suites, and verified fakes.
+
+- `SchedulerConformance`: the promises of a scheduler, to be inherited; `Bench`: what it tries one on.
+- `StoreConformance`: the promises of a store, to be inherited.
+- `FakeScheduler`, `TellingFakeScheduler`: run no processes; they act a `Play` for each start.
+- `AutojumpLoop`, `clock_time`: virtual time, which jumps; `Stalled`: nothing will ever happen again.
+
+Each is loaded when it is first used; the suites need pytest and pytest-asyncio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bench import Bench
+    from .clock import AutojumpLoop, Stalled, clock_time
+    from .fake import FakeScheduler, Play, TellingFakeScheduler
+    from .schedulers import SchedulerConformance
+    from .stores import StoreConformance
+
+_HOMES = {
+    "bench": ("Bench",),
+    "clock": ("AutojumpLoop", "Stalled", "clock_time"),
+    "fake": ("FakeScheduler", "Play", "TellingFakeScheduler"),
+    "schedulers": ("SchedulerConformance",),
+    "stores": ("StoreConformance",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AutojumpLoop",
+    "Bench",
+    "FakeScheduler",
+    "Play",
+    "SchedulerConformance",
+    "Stalled",
+    "StoreConformance",
+    "TellingFakeScheduler",
+    "clock_time",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first used (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        msg = f"module 'xqute.testing' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -134,6 +134,18 @@ class FakeScheduler(Scheduler):
         """Nothing can be asked of it for so long from now."""
         self.unreachable_until = _now() + seconds
 
+    def end(self, job: Job) -> None:
+        """Let what it acts for a job end now, as its play says, if it runs."""
+        actor = self._alive.get(job.uid)
+        if actor is not None and actor.running:
+            actor.end()
+
+    def begin_all(self) -> None:
+        """Let what waits in the queue begin now."""
+        for actor in list(self._alive.values()):
+            if not actor.running:
+                actor.begin()
+
     def asked(self, verb: str) -> list[Asked]:
         """What the engine asked by this verb."""
         return [call for call in self.calls if call.verb == verb]
@@ -261,9 +273,10 @@ class Actor:
 
     def enter(self) -> None:
         """Wait in the queue."""
-        self._after(self._play.waits, self._begin)
+        self._after(self._play.waits, self.begin)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Leave the queue."""
         if not self._play.begins or not self._claims():
             self._leave()
             return
@@ -271,9 +284,10 @@ class Actor:
         self._scheduler.begins(self)
         self._print(STDOUT, self._play.stdout)
         self._print(STDERR, self._play.stderr)
-        self._after(self._play.runs, self._end)
+        self._after(self._play.runs, self.end)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End as the play says."""
         self._close(self._play.rc, self._play.signal)
 
     def stop(self, grace: float) -> None:

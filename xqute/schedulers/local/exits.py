@@ -192,10 +192,12 @@ class Exits:
         starts = [known[fd] for fd, _ in epoll.poll(0) if fd in known]
         for start in starts:
             self.remove(start)
-        self._look(starts)
-        for start in starts:
-            if start.exit is None:  # a debugger has its exit first
-                self._add_in_turn(start)
+        try:
+            self._look(starts)
+        finally:
+            for start in starts:
+                if start.exit is None:  # a debugger has its exit first
+                    self._add_in_turn(start)
 
     def _add_in_turn(self, start: Start) -> None:
         self._in_turn[start] = None

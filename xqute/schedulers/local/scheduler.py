@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -23,9 +25,14 @@ from .processes import Process
 from .reasons import reason_of
 from .starting import Starting, descriptor_limit, refusal, snapshot
 
+log = logging.getLogger("xqute.local")
+
 #: A wrapper as young as this may have a trap and no payload yet: what it begins after the polite
 #: signal would not get it, and live until the firm one.
 YOUNG_SECONDS: Final = 0.1
+
+#: What forcing everything may take when there is no time to be polite.
+ABANDON_SECONDS: Final = 2.0
 
 #: Between asking and forcing what an earlier start left, when the next one is about to begin.
 CLEAR_SECONDS: Final = 1.0
@@ -52,6 +59,8 @@ class LocalScheduler(Scheduler):
         self._exits: Exits | None = None
         self._leftovers = Leftovers()
         self._starting: Starting | None = None
+        # Endings that were cancelled; whoever leaves in a hurry brings them to their end.
+        self._unfinished: list[Ending] = []
 
     async def open(self, stack: AsyncExitStack) -> None:
         stack.push_async_exit(self._close)
@@ -64,9 +73,7 @@ class LocalScheduler(Scheduler):
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         if kind is not None:
-            # the engine broke, or the user insisted on leaving now: there is no time to be polite
-            for start in self._running.values():
-                start.signal_group(signal.SIGKILL)
+            await self._abandon()
         try:
             await self._leftovers.close(hurry=kind is not None)
         finally:
@@ -76,6 +83,21 @@ class LocalScheduler(Scheduler):
             if self._starting is not None:
                 self._starting.close()
                 self._starting = None
+
+    async def _abandon(self) -> None:
+        """The engine broke, or the user insisted on leaving now: there is no time to be polite."""
+        for start in self._running.values():
+            start.signal_group(signal.SIGKILL)
+        now = time.monotonic()
+        late, self._unfinished = self._unfinished, []
+        for ending in late:
+            ending.polite = ending.firm = now
+        live = [Ending(start.job, start=start, polite=now, firm=now) for start in self._running.values()]
+        try:
+            async with asyncio.timeout(ABANDON_SECONDS):
+                await self._end([*live, *late])
+        except TimeoutError:
+            log.error("left in a hurry: processes of jobs may still be running")  # noqa: TRY400
 
     # Starting
 
@@ -210,6 +232,9 @@ class LocalScheduler(Scheduler):
             start.killers += 1
         try:
             return await end(endings)
+        except asyncio.CancelledError:
+            self._unfinished += endings
+            raise
         finally:
             for start in starts:
                 start.killers -= 1
