@@ -187,8 +187,8 @@ class Lifecycle:
             rejected = "a plugin returned False in on_job_finishing" if _refused(answers) else ""
         except Reject as exc:
             rejected = str(exc) or "a plugin rejected it"
-        except asyncio.CancelledError:
-            live.deciding = False  # its end will be looked at again
+        except BaseException:
+            live.deciding = False  # cancelled, or the program ends: its end will be looked at again
             raise
         if not rejected:
             self.apply(job, judgement.event, judgement.reason)
