@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 # One pip at a time in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test check bench peers docs clean
+.PHONY: help demo test check soak bench peers docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,11 @@ bench: $(VENV)/.runtime ## every number of docs/benchmarks.md, beside its bar
 
 peers: $(VENV)/.runtime ## the same jobs with xqute and with what else one would take
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
+
+soak: $(VENV)/.dev ## the delicate proofs, ten times in a row
+	@for round in 1 2 3 4 5 6 7 8 9 10; do \
+	    $(BIN)/python -m pytest -q -m "soak" $(ARGS) || exit 1; \
+	done
 
 docs: $(VENV)/.docs ## the documentation, into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

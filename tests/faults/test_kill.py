@@ -18,6 +18,8 @@ from xqute import JobKilled, JobStatus, Xqute, XquteError, simplug
 from xqute.schedulers.local import ending, processes
 from xqute.schedulers.local.scheduler import LocalScheduler
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 

@@ -18,6 +18,8 @@ import pytest
 from xqute import JobStatus, Xqute
 from xqute.errors import NoEventLoop
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 

@@ -25,6 +25,8 @@ from xqute.engine.watcher import Watcher
 from xqute.schedulers.local.scheduler import LocalScheduler
 from xqute.stores.sqlite import SqliteStore
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
 
