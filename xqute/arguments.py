@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
+from .engine.ownership import Wish
 from .errors import NoEventLoop, OptionError
 from .options import unknown
 from .rules.verdict import FailureBudget
@@ -53,6 +56,23 @@ def forks(given: Any, scheduler: Scheduler) -> int:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise OptionError(f"scheduler_forks={given!r} must be a whole number of at least 1")
     return count
+
+
+def leaves(on_interrupt: Any) -> bool:
+    """Whether running jobs are left alone when the run is interrupted."""
+    if on_interrupt not in ("kill", "detach"):
+        raise OptionError(unknown("on_interrupt", str(on_interrupt), ("kill", "detach")))
+    return bool(on_interrupt == "detach")
+
+
+def make_wish(resume: Any, run: str | None) -> Wish:
+    """Which run is meant."""
+    if not isinstance(resume, bool) and resume not in ("wait", "all"):
+        raise OptionError(f"resume={resume!r} must be True, False, 'wait' or 'all'")
+    if run and not resume:
+        raise OptionError(f"run={run!r} names a run to go on with: give resume=True too")
+    script = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    return Wish(bool(resume), resume == "wait", resume == "all", run or "", script, os.getcwd())
 
 
 def failure_budget(given: Any) -> FailureBudget:

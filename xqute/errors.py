@@ -13,6 +13,8 @@ XquteError
 ├─ MetadirError                  the metadir can't be made, written or found again
 ├─ NoEventLoop                   made or called where no event loop runs
 ├─ JobNotFound (LookupError)     no such job in the store
+├─ RunNotFound (LookupError)     no such run in the store
+├─ RunOwned                      another process owns the run, or took it over
 ├─ JobFailed                     raised by `await job`: it ended FAILED
 │  └─ JobKilled                  … it ended KILLED
 ├─ ResultTooLarge                a command printed more than a result may hold
@@ -90,6 +92,14 @@ class NoEventLoop(XquteError, RuntimeError):
 
 class JobNotFound(XquteError, LookupError):
     """No such job in the store."""
+
+
+class RunNotFound(XquteError, LookupError):
+    """No such run in the store."""
+
+
+class RunOwned(XquteError):
+    """Another process owns the run: it lives, or took the run over while this one was away."""
 
 
 class JobFailed(XquteError):

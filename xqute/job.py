@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import metadir, wrapper
 from .errors import JobFailed, JobKilled, ResultTooLarge
+from .jobstate import JobState
 from .options import seconds
 from .printable import printable
 from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES
-from .states import JobStatus, Reason, Status
+from .states import JobStatus, Reason
 from .task import Call, shorten
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
-
-_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
-_ACCEPTED: Final = Reason("ACCEPTED")
-_NOTHING: Final[Mapping[str, float]] = {}
 
 
 class Keeper(Protocol):
@@ -50,7 +46,7 @@ class Keeper(Protocol):
         """Why a job that may run does not; None: what it says itself is the reason."""
 
 
-class Job:
+class Job(JobState):
     """One execution of a call: awaitable and killable, and durable beyond its process.
 
     Jobs are made by `Xqute.push`. A subclass may override `wrap_cmd`; the script it returns must then
@@ -70,52 +66,12 @@ class Job:
         usage: Of the newest start, where it costs nothing: `wall` and `cpu` seconds, `peak` bytes.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_history",
-        "_keeper",
-        "_task",
-        "after",
-        "attempt",
-        "cached",
-        "call",
-        "created",
-        "ended",
-        "id",
-        "kept_reason",
-        "kill_grace",
-        "rc",
-        "resubmits",
-        "start",
-        "started",
-        "status",
-        "submitted",
-        "uid",
-        "usage",
-        "will_retry",
-    )
+    __slots__ = ("__weakref__", "_keeper", "_task", "call")
 
     def __init__(self, id: int, call: Call, keeper: Keeper, created: float) -> None:
         """Made by the engine, never by users."""
-        self.id = id
+        super().__init__(id, created)
         self.call = call
-        self.status = JobStatus.INIT
-        self.reason = _ACCEPTED
-        self.rc: int | None = None
-        self.attempt = 1
-        self.start = 0
-        self.resubmits = 0
-        self.kill_grace: float | None = None  # of the kill under way, where one was given
-        self.will_retry = False
-        self.cached = False
-        self.created = created
-        self.submitted: float | None = None
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.uid = ""
-        self.after = 0.0  # may not start before; UTC seconds
-        self.usage: Mapping[str, float] = _NOTHING
-        self._history: tuple[list[Any], ...] = ()
         self._keeper = keeper
         self._task: asyncio.Task[Any] | None = None
 
@@ -285,10 +241,6 @@ class Job:
         """Run a FAILED or KILLED job once more, with a full set of retries; else does nothing."""
         await self._keeper.retry(self)
 
-    async def history(self) -> list[Status]:
-        """Everything that happened to it, oldest first."""
-        return [Status.of(line) for line in self._history]
-
     # What a scheduler's author uses
 
     async def wrap_cmd(self, scheduler: Scheduler) -> str:
@@ -298,8 +250,9 @@ class Job:
             wrapper.Script(
                 directory=self.directory,
                 argv=self.call.argv,
-                cwd=options.cwd or self._keeper.cwd,
+                cwd=options.cwd or self.pushed_at or self._keeper.cwd,
                 exports=self.exports(),
+                start=self.start,
                 stdin=options.stdin or os.devnull,
                 stdout=options.stdout or "",
                 stderr=options.stderr or "",
@@ -338,52 +291,7 @@ class Job:
         """Whether its script is our wrapper, whose claim makes a second copy harmless."""
         return cls.wrap_cmd is Job.wrap_cmd
 
-    # How it is kept
-
-    def share_history(self, other: Job) -> None:
-        """Begin with the history of a job that was pushed together with it."""
-        self.kept_reason = other.kept_reason
-        self._history = other._history
-
-    def note(self, date: float) -> None:
-        """Add where it stands to its history."""
-        code, detail = self.kept_reason.as_json()
-        line = [date, int(self.status), self.start, self.attempt, code, detail]
-        # jobs pushed together share their first line, so it is replaced, not appended to
-        self._history = (*self._history, line)
-
-    def document(self) -> str:
-        """What a store keeps of it, beside the columns."""
-        times = [self.created, self.submitted, self.started, self.ended]
-        kept: dict[str, Any] = {"times": times, "history": self._history}
-        if self.rc is not None:
-            kept["rc"] = self.rc
-        if self.usage:
-            kept["usage"] = self.usage
-        if self.cached:
-            kept["cached"] = True
-        if self.resubmits:
-            kept["resubmits"] = self.resubmits
-        if self.will_retry:
-            kept["will_retry"] = True
-        kept["reason"] = self.kept_reason.as_json()
-        return _encode(kept)
-
-    def restore(self, status: int, start: int, attempt: int, uid: str, document: str) -> None:
-        """Become what a store kept; only for a job that was just made."""
-        kept = json.loads(document)
-        self.status = JobStatus(status)
-        self.start = start
-        self.attempt = attempt
-        self.uid = uid
-        self.created, self.submitted, self.started, self.ended = kept["times"]
-        self._history = tuple(kept["history"])
-        self.rc = kept.get("rc")
-        self.usage = kept.get("usage", _NOTHING)
-        self.cached = kept.get("cached", False)
-        self.resubmits = kept.get("resubmits", 0)
-        self.will_retry = kept.get("will_retry", False)
-        self.reason = Reason(*kept["reason"])
+    # How it reads
 
     def __repr__(self) -> str:
         """The job as a report shows it."""

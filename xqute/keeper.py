@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .arguments import need_same_loop
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
+from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
-from .errors import JobNotFound, XquteError
+from .errors import JobNotFound, StoreError, XquteError
+from .heritage import Heritage
 from .job import Job
 from .settings import KILL_BOUND_SECONDS
 from .states import JobEvent, JobStatus, Reason
@@ -23,23 +25,51 @@ class JobKeeper:
 
     Attributes:
         root: The metadir. cwd: Where jobs run that were not told; token: part of their mark.
-        known: The jobs of this run, in the order they were pushed.
+        known: The jobs of this session, by id. pushed: Those that were pushed, in that order.
+        heritage: Those of an earlier session.
     """
 
-    def __init__(self, job_class: type[Job], root: str, cwd: str) -> None:
+    def __init__(self, job_class: type[Job], root: str, wish: Wish) -> None:
         """The engine's parts come by `meet`: they need the keeper first."""
         self._job_class = job_class
+        self._wish = wish
         self.root = root
-        self.cwd = cwd
+        self.cwd = wish.cwd
         self.known: dict[int, Job] = {}
+        self.pushed: list[Job] = []
         self._loop = asyncio.get_running_loop()
 
-    def meet(self, room: Room, lifecycle: Lifecycle, killer: Killer, driver: Driver) -> None:
+    def meet(
+        self, room: Room, lifecycle: Lifecycle, killer: Killer, ownership: Ownership, driver: Driver
+    ) -> None:
         """Get to know the parts of the engine."""
         self._room = room
         self._lifecycle = lifecycle
         self._killer = killer
+        self._ownership = ownership
         self._driver = driver
+        self.heritage = Heritage(room, lifecycle, self.load)
+
+    async def inherit(self) -> None:
+        """The run was taken over from an earlier session: get to know its jobs."""
+        self.cwd = self._ownership.cwd
+        await self.heritage.take_over()
+        if self._wish.everything:
+            await self.enter(list(self.heritage.jobs.values()))
+        else:
+            await self.heritage.park()
+
+    async def enter(self, jobs: Sequence[Job]) -> None:
+        """These are pushed again; returns when that is durable."""
+        for job in jobs:
+            self.heritage.enter(job)
+            self.known[job.id] = job
+        await self._lifecycle.recorder.flush()
+
+    @property
+    def pushed_at(self) -> str:
+        """Where jobs are pushed now, when that is not where their run began."""
+        return "" if self._wish.cwd == self.cwd else self._wish.cwd
 
     @property
     def token(self) -> str:
@@ -52,18 +82,23 @@ class JobKeeper:
 
     def find(self, row: Row) -> Job:
         """The job of a row of this run."""
-        job = self.known.get(row.id)
-        if job is None:
-            job = self.known[row.id] = self.load(row)
+        return self.known.get(row.id) or self.heritage.jobs.get(row.id) or self._keep(self.load(row))
+
+    def _keep(self, job: Job) -> Job:
+        self.known[job.id] = job
         return job
 
     def load(self, row: Row) -> Job:
         """The job of a row, the object that users hold where there is one."""
-        known = self.known.get(row.id)
+        known = self.known.get(row.id) or self.heritage.jobs.get(row.id)
         if known is not None:
             return known
-        job = self.make(row.id, Call.from_json(row.call), 0.0)
-        job.restore(row.status, row.start, row.attempt, row.uid, row.document)
+        try:
+            job = self.make(row.id, Call.from_json(row.call), 0.0)
+            job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
+        except (ValueError, KeyError, TypeError) as exc:
+            msg = f"the store of {self.root} is damaged: what it kept of job {row.id} can't be read ({exc})"
+            raise StoreError(msg) from exc
         return job
 
     def load_all(self, rows: Iterable[Row]) -> list[Job]:
@@ -104,8 +139,7 @@ class JobKeeper:
     async def kill(self, job: Job, grace: float | None) -> bool:
         """Stop a job; False: it had ended, or a plugin forbade it."""
         need_same_loop(self._loop)
-        self._refuse_stranger(job)
-        await self._driver.open()
+        await self._make_ours(job)
         await self._tell_what_was_before()
         if job.status.final or not await self._lifecycle.may_kill(job) or job.status.final:
             return False
@@ -134,8 +168,7 @@ class JobKeeper:
     async def retry(self, job: Job) -> None:
         """Run an ended job once more."""
         need_same_loop(self._loop)
-        self._refuse_stranger(job)
-        await self._driver.open()
+        await self._make_ours(job)
         if self._lifecycle.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED")):
             await self._lifecycle.recorder.flush()
             self._room.claim_wanted.set()
@@ -143,7 +176,12 @@ class JobKeeper:
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job
 
-    def _refuse_stranger(self, job: Job) -> None:
+    async def _make_ours(self, job: Job) -> None:
+        """Own the run before the job is changed; one that was not pushed again belongs to it too."""
+        await self._driver.own()
+        if self.heritage.jobs.get(job.id) is job:
+            self.heritage.know(job)
+            self.known[job.id] = job
         if not self._is_ours(job):
             msg = f"{job} was pushed by another run; only the process that runs it can change it"
             raise XquteError(msg)
@@ -153,6 +191,6 @@ class JobKeeper:
         while not job.status.final:
             await self._driver.open()
             for row in await self._room.store.get([job.id]):
-                job.restore(row.status, row.start, row.attempt, row.uid, row.document)
+                job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
             if not job.status.final:
                 await asyncio.sleep(1)

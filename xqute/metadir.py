@@ -21,13 +21,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from .crash import crash_point
 from .errors import MetadirError
 from .printable import printable
-from .settings import STATUS_MAX_BYTES
+from .settings import SCRIPT_HEAD_BYTES, STATUS_MAX_BYTES
 from .states import FileNews, FileState
 
 STATUS: Final = "job.status"
@@ -73,15 +76,24 @@ def prepare_root(metadir: str | os.PathLike[str]) -> Path:
     probe = root / f".xqute-probe-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe.touch(mode=0o600)
+        probe.unlink(missing_ok=True)  # of a process that died here; planted, it is not followed
+        _make_new(probe, b"")
         probe.unlink()
-        ignore = root / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
+        with suppress(FileExistsError):
+            _make_new(root / ".gitignore", b"*\n")
     except OSError as exc:
         msg = f"the metadir {root} can't be written: {exc.strerror or exc}; choose another with job_metadir="
         raise MetadirError(msg) from exc
     return root
+
+
+def _make_new(path: Path, content: bytes) -> None:
+    """Make a file where nothing is, never through a link."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
 
 
 def read_small(path: str, cap: int = STATUS_MAX_BYTES) -> bytes | str:
@@ -187,6 +199,51 @@ def write_script(path: str, text: str) -> None:
         os.close(fd)
 
 
+def read_start(script: str) -> int | None:
+    """Which start of a job the files beside this script are of; None: it does not say.
+
+    All files of earlier starts are put away before the script of a start is written.
+
+    Raises:
+        FileNotFoundError: There is no script, and so no file of a start that counts.
+        OSError: It could not be read this time.
+    """
+    fd = os.open(script, _FLAGS)
+    try:
+        content = os.read(fd, SCRIPT_HEAD_BYTES)
+    finally:
+        os.close(fd)
+    told = _START.search(content)
+    return int(told[1]) if told else None
+
+
+_START: Final = re.compile(rb"^# xqute start (\d{1,9})$", re.MULTILINE)
+
+
+def read_uid(directory: str) -> str:
+    """The scheduler's id in the lock; empty when there is none."""
+    try:
+        content = read_small(f"{directory}/{LOCK}")
+    except OSError:
+        return ""
+    return content.decode("utf-8", "replace").strip() if isinstance(content, bytes) else ""
+
+
+def read_claim(directory: str) -> str | None:
+    """The process id in the claim of a start; None: nothing claimed it."""
+    try:
+        content = read_small(f"{directory}/{STATUS}")
+    except FileNotFoundError:
+        return None
+    if isinstance(content, str):
+        return ""
+    told = _CLAIM.match(content)
+    return told[1].decode() if told else ""
+
+
+_CLAIM: Final = re.compile(rb"RUNNING (\d{1,10})\n")
+
+
 def write_lock(directory: str, uid: int | str) -> None:
     """Write the scheduler's id of a job: the id and a newline, nothing else."""
     path = f"{directory}/{LOCK}"
@@ -216,9 +273,11 @@ def put_away(directory: str, start: int) -> None:
     _check_ours(directory)
     target = Path(directory, RETRY, str(start))
     names = [name for name in os.listdir(directory) if name.startswith("job.") and name != RETRY]
-    for name in names:
+    # The script last: it says which start the others are of, should this process die in between.
+    for name in sorted(names, key=lambda name: name.startswith(WRAPPED)):
         if not target.is_dir():
             _make_retry(target)
+        crash_point("before a file of an earlier start is put away")
         os.replace(f"{directory}/{name}", target / name)
 
 

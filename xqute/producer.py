@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .arguments import failure_budget, forks, need_loop, need_same_loop, runs_here, statuses
+from .arguments import (
+    failure_budget,
+    forks,
+    leaves,
+    make_wish,
+    need_loop,
+    need_same_loop,
+    runs_here,
+    statuses,
+)
+from .crash import crash_point
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
+from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
 from .errors import Halted
 from .job import Job
 from .keeper import JobKeeper
 from .metadir import prepare_root
 from .options import OPTION_NAMES, JobOptions, apply_options
+from .owner import Owner
 from .plugin import Plugins, load_entry_points
 from .report import Failure, Report, Stats
 from .scheduler import Scheduler
@@ -53,6 +64,11 @@ class Xqute:
         plugins: Plugins of this producer: modules, classes or objects.
         store: Where jobs are remembered: a URL or a store; by default `<job_metadir>/xqute.db`.
         max_failures: Stop the run at so many failed jobs: a number, or a share such as "5%".
+        resume: Go on with the newest run of this script: what is pushed again and ended well is reused,
+            what runs is taken over, what failed gets a new start. "wait": when its owner lives, until
+            that ends. "all": also with the jobs that are not pushed again.
+        run: The id of the run to go on with.
+        on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
         progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
         **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
 
@@ -60,6 +76,9 @@ class Xqute:
         OptionError: An option is not known; names the nearest.
         MetadirError: The metadir can't be made or written.
         NoEventLoop: No event loop runs.
+
+    A method that changes something of an earlier run raises `RunOwned` when a living process owns it,
+    and `RunNotFound` when there is no such run.
     """
 
     def __init__(
@@ -76,6 +95,9 @@ class Xqute:
         plugins: Sequence[Any] = (),
         store: str | Store | None = None,
         max_failures: int | str | None = None,
+        resume: bool | str = False,
+        run: str | None = None,
+        on_interrupt: str = "kill",
         progress: bool | None = None,
         **options: Any,
     ) -> None:
@@ -88,10 +110,10 @@ class Xqute:
         self.scheduler.postscript = scheduler_postscript
         self.scheduler.jobprefix = scheduler_jobprefix
         self.metadir = prepare_root(job_metadir)
-        self.run = secrets.token_hex(4)
+        self.scheduler.leaves_running = leaves(on_interrupt)
         load_entry_points()
         own = Plugins([*plugins, *self._progress(progress)])
-        self._wire(make_store(store, self.metadir), own)
+        self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
         self._room.budget = failure_budget(max_failures)
 
     @staticmethod
@@ -106,16 +128,19 @@ class Xqute:
         # rich is only paid for by those who look
         return [import_module("xqute.plugins.console").Console(self)] if wanted else []
 
-    def _wire(self, store: Store, plugins: Plugins) -> None:
+    def _wire(self, store: Store, plugins: Plugins, wish: Wish) -> None:
         """Make the parts known to each other."""
         self._store = store
-        self._keeper = JobKeeper(self.scheduler.get_job_class(), str(self.metadir), os.getcwd())
-        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._room = Room(self.scheduler, store, plugins, self, self.run, owner, self._keeper.find)
+        self._keeper = keeper = JobKeeper(self.scheduler.get_job_class(), str(self.metadir), wish)
+        owner = Owner.here()
+        self._room = Room(self.scheduler, store, plugins, self, "", str(owner), keeper.find)
         self._lifecycle = Lifecycle(self._room)
         killer = Killer(self._room, self._lifecycle)
-        self._driver = Driver(self._room, self._lifecycle, killer, self._keeper.root)
-        self._keeper.meet(self._room, self._lifecycle, killer, self._driver)
+        ownership = Ownership(self._room, owner, wish)
+        self._driver = Driver(
+            self._room, self._lifecycle, killer, ownership, inherit=keeper.inherit, root=keeper.root
+        )
+        keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
 
     # Pushing
 
@@ -142,16 +167,34 @@ class Xqute:
         made = [make_call(command, chosen) for command in calls]
         if not made:
             return []
-        await self._driver.open()
+        await self._driver.own()
+        found = self._keeper.heritage.match(made)
+        new = [call for call, job in zip(made, found, strict=True) if job is None]
+        try:
+            accepted = iter(await self._accept(new, chosen) if new else ())
+        except BaseException:
+            self._keeper.heritage.give_back(found)
+            raise
+        jobs = [next(accepted) if job is None else job for job in found]
+        if len(new) < len(jobs):
+            await self._keeper.enter([job for job in found if job is not None])
+        self._keeper.pushed += jobs
+        if not self._driver.running:
+            unawaited.pushed(self._keeper.root, len(jobs))
+        return jobs
+
+    async def _accept(self, calls: Sequence[Call], options: JobOptions) -> list[Job]:
+        """New jobs for these calls, in one transaction."""
         keeper = self._keeper
-        pattern = keeper.make(0, made[0], self._room.now())
+        pattern = keeper.make(0, calls[0], self._room.now())
+        pattern.pushed_at = keeper.pushed_at
         self._lifecycle.draft(pattern)
-        first = await self._store.accept(self.run, _drafts(made, pattern, chosen))
-        jobs = [keeper.make(id_, call, pattern.created) for id_, call in enumerate(made, first)]
+        crash_point("before jobs are accepted")
+        first = await self._store.accept(self.run, _drafts(calls, pattern, options))
+        crash_point("after jobs are accepted")
+        jobs = [keeper.make(id_, call, pattern.created) for id_, call in enumerate(calls, first)]
         keeper.known.update(zip(range(first, first + len(jobs)), jobs, strict=True))
         self._lifecycle.admit(jobs, pattern)
-        if not self._driver.running:
-            unawaited.pushed(keeper.root, len(jobs))
         return jobs
 
     # Running
@@ -176,9 +219,9 @@ class Xqute:
     async def __aenter__(self) -> Self:
         """Start the engine; it runs what is pushed, until the block is left."""
         need_same_loop(self._loop)
-        await self._driver.open()
-        self._room.held = True
         self._driver.forget_stop()
+        await self._driver.own()
+        self._room.held = True
         await self._driver.start()
         return self
 
@@ -227,9 +270,14 @@ class Xqute:
         return self._room.stop
 
     @property
+    def run(self) -> str:
+        """The id of its run; empty before the first push or wait."""
+        return self._room.run
+
+    @property
     def jobs(self) -> Sequence[Job]:
-        """The jobs of this run, in the order they were pushed."""
-        return list(self._keeper.known.values())
+        """The jobs that were pushed here, in that order."""
+        return list(self._keeper.pushed)
 
     # Looking
 
@@ -284,7 +332,16 @@ class Xqute:
         failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
         rows = await self._store.page(failed) if counts.get(JobStatus.FAILED) else []
         failures = [_failure(job) for job in self._keeper.load_all(rows)]
-        return Report(counts, failures, self._driver.seconds, self._room.stop, _commands(self))
+        heritage = self._keeper.heritage
+        return Report(
+            counts,
+            failures,
+            self._driver.seconds,
+            self._room.stop,
+            _commands(self),
+            heritage.reused,
+            heritage.left,
+        )
 
 
 _ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}

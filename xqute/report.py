@@ -38,6 +38,8 @@ class Report:
         seconds: From the first start of the engine to now.
         stop_reason: Why it was stopped; None when nothing could go on by itself.
         commands: How often each command of a batch scheduler was run.
+        reused: Jobs that had ended well in an earlier session of the run, and were pushed again.
+        left_alone: Jobs of an earlier session that were not pushed again and have not ended well.
     """
 
     counts: Mapping[JobStatus, int]
@@ -45,6 +47,8 @@ class Report:
     seconds: float
     stop_reason: object = None
     commands: Mapping[str, int] = field(default_factory=dict)
+    reused: int = 0
+    left_alone: int = 0
 
     @property
     def ok(self) -> bool:
@@ -56,6 +60,10 @@ class Report:
         """One line for people, and one per failure."""
         counted = ", ".join(f"{count} {status.name.lower()}" for status, count in sorted(self.counts.items()))
         lines = [f"{counted or 'no jobs'} in {self.seconds:.1f} s"]
+        if self.reused:
+            lines.append(f"{self.reused} of them had ended in an earlier session and were reused")
+        if self.left_alone:
+            lines.append(f"{self.left_alone} jobs of an earlier session were not pushed again and left alone")
         if self.stop_reason is not None:
             lines.append(f"{self.stop_reason}")
         lines += [f"job {failure.id} ({failure.title}): {failure.reason}" for failure in self.failures]

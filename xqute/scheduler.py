@@ -39,6 +39,7 @@ class Scheduler(ABC):
         max_batch: Jobs per `submit_jobs`.
         poll_seconds: How long a job's files may be silent before the scheduler is asked.
         grace_seconds: How long files may be later than the answer that a job is gone.
+        on_this_host: Its jobs end when this host goes down.
         tells_ends: It calls `self.notify` at once when a job ended, and never before: the files of its
             jobs need no sweeping, and the fork is free.
     """
@@ -51,6 +52,7 @@ class Scheduler(ABC):
     max_batch: int = 64
     poll_seconds: float = POLL_SECONDS
     grace_seconds: float = GRACE_SECONDS
+    on_this_host: ClassVar[bool] = False
     tells_ends: ClassVar[bool] = False
 
     #: Set by the producer: shell text before and after each command, jobs at a time, their names.
@@ -58,6 +60,8 @@ class Scheduler(ABC):
     postscript: str = ""
     forks: int = 1
     jobprefix: str = ""
+    #: Set by the producer: when the run is interrupted, what runs is left running.
+    leaves_running: bool = False
 
     def __init__(self, **options: Any) -> None:
         """Keep the options in `self.config`.
@@ -132,6 +136,24 @@ class Scheduler(ABC):
         if isinstance(running, Exception):
             return Answer(Presence.UNKNOWN)
         return Answer(Presence.RUNNING if running else Presence.GONE)
+
+    # What another process handed over
+
+    async def find_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, int | str]:
+        """The ids of jobs that may have been handed over by a process that died before it kept them.
+
+        Those it does not find are handed over once more, under the same start: whichever copy comes
+        second leaves at the claim. So by default nothing is looked up.
+        """
+        return {}
+
+    async def adopt_jobs(self, jobs: Sequence[Job], *, rebooted: bool) -> None:  # noqa: B027
+        """Tell the ends of jobs that another process handed over, where ends are told.
+
+        Args:
+            jobs: Each has its uid; it may have ended.
+            rebooted: This host was booted since; what ran on it has ended.
+        """
 
     # What may be overridden besides
 

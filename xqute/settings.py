@@ -90,6 +90,20 @@ RESULT_MAX_BYTES: Final = 16 * 1024 * 1024
 #: Status and rc files are some bytes; more is not from a wrapper.
 STATUS_MAX_BYTES: Final = 4096
 
+#: How far into a script its start is looked for: the scheduler's directives stand before it.
+SCRIPT_HEAD_BYTES: Final = 16 * 1024
+
+#: A job that may not start before this time (UTC seconds, in the far future) waits until its script
+#: pushes it again.
+PARKED: Final = 1e12
+
+#: Between two looks for what other processes ask of the owner of a run.
+REQUESTS_SECONDS: Final = 1.0
+
+#: How long the owner of a run is believed to live where nobody can look at it, and how often it says so.
+LEASE_SECONDS: Final = 60.0
+LEASE_RENEW_SECONDS: Final = 15.0
+
 #: Lines and bytes of stderr that a failure quotes.
 TAIL_LINES: Final = 5
 TAIL_BYTES: Final = 4096

@@ -32,6 +32,8 @@ class Record(NamedTuple):
         status, attempt, uid, document: What to keep.
         after: May not be claimed before this time (UTC seconds).
         held: True keeps the owner's claim; False gives it back.
+        owner: Who says so: when somebody else owns the job's run by now, nothing is changed. Empty:
+            whoever owns it.
     """
 
     id: int
@@ -42,6 +44,7 @@ class Record(NamedTuple):
     document: str
     after: float
     held: bool
+    owner: str = ""
 
 
 class Row(NamedTuple):
@@ -77,10 +80,11 @@ class RunRow(NamedTuple):
     Attributes:
         id: A short word.
         script: What pushed it.
-        state: `owned` while a process awaits it, `open` for any worker, `closed` when over.
-        owner: Who owns it, as text.
+        state: `owned` while a process awaits it, `open` for any worker, `closed` when it was left.
+        owner: Who owns it, as text; empty when nobody does.
         created: UTC seconds.
         document: Whatever else is known, JSON.
+        lease: Until when an owner that can't be looked at is believed to live; UTC seconds.
     """
 
     id: str
@@ -89,6 +93,21 @@ class RunRow(NamedTuple):
     owner: str
     created: float
     document: str
+    lease: float = 0.0
+
+
+class Request(NamedTuple):
+    """What somebody asks of the process that owns a run.
+
+    Attributes:
+        job: About which job.
+        what: `kill`.
+        detail: The rest, JSON.
+    """
+
+    job: int
+    what: str
+    detail: str = "{}"
 
 
 class Store(ABC):
@@ -115,12 +134,15 @@ class Store(ABC):
         """Let go of it; harmless when it is closed. It can be opened again."""
 
     @abstractmethod
-    async def run(self, run: RunRow) -> None:
-        """Keep a run, new or changed."""
+    async def own(self, run: RunRow, was: str) -> bool:
+        """Keep a run, new or changed; False: somebody else than `was` owns it by now, nothing changed.
+
+        An owner other than before gets every claim there is of the run's jobs, in the same step.
+        """
 
     @abstractmethod
-    async def runs(self) -> list[RunRow]:
-        """All runs, oldest first."""
+    async def runs(self, script: str | None = None) -> list[RunRow]:
+        """The runs of a script, or all; newest first."""
 
     @abstractmethod
     async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
@@ -135,7 +157,8 @@ class Store(ABC):
 
         May run: QUEUED, of this run, claimed by nobody, `after` not later than `now`. Best: highest
         priority, then oldest. No two claims ever return the same start of a job. The rows are as
-        they are after the claim; a start that was released may be claimed again.
+        they are after the claim; a start that was released may be claimed again. Nothing is
+        claimed of a run that somebody else owns.
         """
 
     @abstractmethod
@@ -147,7 +170,8 @@ class Store(ABC):
         """Keep what has become of jobs, all at once.
 
         Returns:
-            The ids that were not changed, because the store has another start of the job.
+            The ids that were not changed, because the store has another start of the job, or its run
+            another owner.
         """
 
     @abstractmethod
@@ -157,6 +181,18 @@ class Store(ABC):
     @abstractmethod
     async def page(self, query: Query) -> list[Row]:
         """Jobs that match."""
+
+    @abstractmethod
+    async def delete(self, ids: Sequence[int]) -> set[int]:
+        """Forget jobs that have ended; returns which. Others are left."""
+
+    @abstractmethod
+    async def ask(self, run: str, requests: Sequence[Request]) -> None:
+        """Leave requests for whoever owns the run."""
+
+    @abstractmethod
+    async def asked(self, run: str) -> list[Request]:
+        """Take the requests that were left, oldest first. Costs next to nothing while there are none."""
 
     @abstractmethod
     async def counts(self, run: str) -> Mapping[int, int]:

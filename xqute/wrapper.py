@@ -12,6 +12,9 @@ from typing import Final
 _HOLE: Final = re.compile(r"@([A-Z]+)@")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_%+:,./-][A-Za-z0-9_%+=:,./-]*", re.ASCII).fullmatch
 
+#: What the claim of a start says that was given back: no complete line, and so no news.
+RETURNED: Final = "RETURNED"
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -19,6 +22,7 @@ class Script:
 
     Attributes:
         directory: The job's directory, absolute.
+        start: Which start it is; who comes later reads it there (`metadir.read_start`).
         argv: What to execute.
         cwd: Where.
         exports: Environment variables for the payload, over what the scheduler gives.
@@ -33,6 +37,7 @@ class Script:
     argv: Sequence[str]
     cwd: str
     exports: Mapping[str, str]
+    start: int = 1
     stdin: str = "/dev/null"
     stdout: str = ""
     stderr: str = ""
@@ -52,13 +57,16 @@ def fill(script: Script) -> str:
     d = script.directory
     holes = {
         "DIRECTIVES": "\n".join(script.directives),
+        "START": str(script.start),
         "DIR": quote(d),
         "ARGV": _argv(script.argv),
         "CWD": quote(script.cwd),
         "EXPORTS": _exports(script.exports),
         "STDIN": quote(script.stdin),
-        "STDOUT": quote(script.stdout or f"{d}/job.stdout"),
-        "STDERR": quote(script.stderr or f"{d}/job.stderr"),
+        "STDOUT": f"|{quote(script.stdout)}" if script.stdout else "&5",
+        "STDERR": f"|{quote(script.stderr)}" if script.stderr else "&4",
+        "OUTPUTS": _outputs(script),
+        "RETURNED": RETURNED,
         "PRESCRIPT": _prescript(script.prescript),
         "POSTSCRIPT": _postscript(script.postscript, script.exports),
         "EXIT": script.exit_with,
@@ -98,6 +106,22 @@ def _prescript(text: str) -> str:
 PRESCRIPT_FAILED: Final = "xqute: the prescript failed with exit status"
 
 
+def _outputs(script: Script) -> str:
+    """Open job.stderr as 4 and job.stdout as 5, where they are used; without them nothing can run.
+
+    Files of the user's own are opened by the payload's shell: that they can't be is the job's failure.
+    """
+    opened = [
+        f'{fd}>|"$d/job.{name}"'
+        for fd, name, wanted in (
+            (4, "stderr", not script.stderr or script.postscript.strip()),
+            (5, "stdout", not script.stdout),
+        )
+        if wanted
+    ]
+    return f"command exec {' '.join(opened)} || give_back" if opened else ""
+
+
 def _exports(exports: Mapping[str, str]) -> str:
     return " ".join(f"{key}={quote(value)}" for key, value in exports.items())
 
@@ -106,4 +130,4 @@ def _postscript(text: str, exports: Mapping[str, str]) -> str:
     if not text.strip():
         return ""
     told = f"export {_exports(exports)} XQUTE_RC=$1"
-    return f'(\n{told}\n{text}\n) </dev/null >>"$d/job.stderr" 2>&1 3>&-'
+    return f"(\n{told}\n{text}\n) </dev/null >&4 2>&4 3>&- 4>&- 5>&-"

@@ -1,5 +1,6 @@
 #!/bin/sh
 @DIRECTIVES@
+# xqute start @START@
 ## The script every job runs in: POSIX sh, one fork. Words between at signs are filled in by
 ## wrapper.py, already quoted. Lines that begin with two hashes are for readers and are not copied.
 ##
@@ -11,10 +12,23 @@ exec 2>/dev/null
 set -C
 command exec 3>"$d/job.status" || { [ -e "$d/job.status" ] && exit 0; exit 75; }
 set +C
-sig=
+## Nothing ran: the start is given back. Who hands it over again removes a claim that says so; the word
+## is no line, so that it is no news. Without room for it the claim itself goes.
+give_back() {
+  trap - EXIT
+  printf @RETURNED@ >&3 || rm -f "$d/job.status"
+  exit 75
+}
+sig= at=
 end() {
   trap '' TERM HUP XCPU
   trap - EXIT
+  ## Without a process for the payload a shell gives up at the fork, with 2 or (bash) 254.
+  case $1$2 in
+    2fork | 254fork) [ -s "$d/job.status" ] || give_back ;;
+    ## A signal that is nobody's business ends bash by way of this trap, with the payload still there.
+    0fork) return ;;
+  esac
   @POSTSCRIPT@
   if [ "$1$sig" = 0 ]; then news="FINISHED 0"; else news="FAILED $1${sig:+ $sig}"; fi
   while [ "$d/job.status" -ef /dev/fd/3 ] || exit 76; do
@@ -29,20 +43,27 @@ end() {
   exit @EXIT@
 }
 ## In an EXIT trap after a signal $? is 0 in some shells: who was asked to stop remembers it.
-trap 'end $?' EXIT
+trap 'end $? $at' EXIT
 trap 'sig=TERM' TERM
 trap 'sig=HUP' HUP
 trap 'sig=XCPU' XCPU
 ## These are the payload's business; the wrapper must outlive them to tell the rc.
 trap : INT QUIT USR1 USR2
-echo "RUNNING $$" >&3
-(
-  trap - HUP INT QUIT TERM USR1 USR2 XCPU EXIT
-  ## Asked to stop before there was a payload to take the signal.
-  [ -z "$sig" ] || exit 143
-  export @EXPORTS@
-  cd @CWD@ || exit 126
-  @PRESCRIPT@
-  exec @ARGV@
-) 2>|@STDERR@ <@STDIN@ >|@STDOUT@ 3>&-
+## Opened once, before anything runs: what is in the place of these files later is never opened.
+@OUTPUTS@
+## In braces, and so read to its end before: a shell that can't read it never was at the fork.
+{
+  at=fork
+  (
+    trap - HUP INT QUIT TERM USR1 USR2 XCPU EXIT
+    echo "RUNNING $$" >&3
+    ## Asked to stop before there was a payload to take the signal.
+    [ -z "$sig" ] || exit 143
+    command exec 2>@STDERR@ <@STDIN@ >@STDOUT@ 3>&- 4>&- 5>&- || exit
+    export @EXPORTS@
+    cd @CWD@ || exit 126
+    @PRESCRIPT@
+    exec @ARGV@
+  )
+}
 end $?

@@ -22,14 +22,14 @@ from tests.architecture.sources import (
 #: Lowest first. A name is a module or a folder right below xqute/. It may import from every floor
 #: below its own, and on its own floor from what stands left of it.
 FLOORS = (
-    ("printable", "errors", "settings", "states", "states_page"),  # words
+    ("printable", "errors", "settings", "states", "states_page", "owner", "crash"),  # words
     ("inside",),  # what runs in the job's own process: the words and nothing else
-    ("metadir", "options", "wrapper", "task", "job", "report"),  # the job
+    ("metadir", "options", "wrapper", "task", "jobstate", "job", "report"),  # the job
     ("rules",),
     ("runner", "scheduler", "store", "broker", "plugin"),  # contracts
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
-    ("arguments", "keeper", "producer"),  # what users hold: wires everything
+    ("arguments", "heritage", "keeper", "producer"),  # what users hold: wires everything
     ("cli", "web", "__main__"),  # doors
     ("testing",),  # aside: may use all of it, nothing uses it
     ("__init__",),  # the public names, fetched when asked for
@@ -49,6 +49,7 @@ WALLS = {
 #: Functions that import when they are called, and why: "xqute/file.py::function".
 #: `__getattr__` of a package (PEP 562) needs no entry.
 LAZY: dict[str, str] = {
+    "xqute/__main__.py::_load": "it is an extra, and says so; and Ctrl-C while it loads is no traceback",
     "xqute/producer.py::Xqute._progress": "rich is only paid for by those who look",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ..crash import crash_point
 from ..job import Job
 from ..settings import AHEAD
 from ..states import JobStatus
@@ -32,7 +33,9 @@ class Claimer:
         if count <= 0:
             return
         room.overtaken = False
+        crash_point("before jobs are claimed")
         rows = await room.store.claim(room.owner, room.run, count, room.now())
+        crash_point("after jobs are claimed")
         now = asyncio.get_running_loop().time()
         for row in rows:
             job = room.find(row)
@@ -78,6 +81,7 @@ class Claimer:
     async def _release(self) -> None:
         room = self._room
         if room.unreleased:
+            crash_point("before claims are given back")
             await room.store.release(room.owner, room.unreleased)
             room.unreleased = []
 

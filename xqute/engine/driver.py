@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import signal
-import sys
 import time
+from collections.abc import Awaitable, Callable
 
-from ..errors import Halted
+from ..errors import Halted, StoreError
 from ..job import Job
 from ..states import JobStatus
-from ..store import RunRow
 from . import unawaited
 from .killer import Killer
 from .lifecycle import Lifecycle
+from .ownership import Ownership
 from .room import Room, StopReason
 from .run import Engine
 from .signals import end_as_signalled, listen
+
+log = logging.getLogger("xqute.engine")
 
 
 class Driver:
     """Over the life of a producer: at most one engine at a time, and the store open while needed."""
 
-    def __init__(self, room: Room, lifecycle: Lifecycle, killer: Killer, root: str) -> None:
-        """Nothing is opened or started yet."""
+    def __init__(
+        self,
+        room: Room,
+        lifecycle: Lifecycle,
+        killer: Killer,
+        ownership: Ownership,
+        *,
+        inherit: Callable[[], Awaitable[None]],
+        root: str,
+    ) -> None:
+        """Nothing is opened or started yet; `inherit` gets to know the jobs of a run taken over."""
+        self._ownership = ownership
+        self._inherit = inherit
         self._room = room
         self._lifecycle = lifecycle
         self._killer = killer
@@ -47,19 +60,35 @@ class Driver:
         return 0.0 if self._began is None else time.monotonic() - self._began
 
     async def open(self) -> None:
-        """Open the store where it is not, and make the run known to it once."""
+        """Open the store where it is not."""
         async with self._opening:
-            if self._opened:
-                return
+            await self._open()
+
+    async def own(self) -> None:
+        """Own the run, before anything of it is changed.
+
+        Raises:
+            RunOwned: Another process does.
+        """
+        async with self._opening:
+            await self._open()
+            if await self._ownership.take():
+                self._room.rebooted = self._ownership.rebooted
+                await self._inherit()
+
+    async def _open(self) -> None:
+        if not self._opened:
             await self._room.store.open()
-            row = RunRow(self._room.run, _script(), "owned", self._room.owner, self._room.now(), "{}")
-            await self._room.store.run(row)
             self._opened = True
 
     async def close(self) -> None:
-        """Let go of the store, unless somebody still needs it."""
+        """Let go of the run and the store, unless somebody still needs them."""
         if self._opened and not self.running and not self._room.held:
             self._opened = False
+            try:
+                await self._ownership.give_back()
+            except StoreError as exc:
+                log.warning("run %s could not be given back: %s", self._room.run, exc)
             await self._room.store.close()
 
     def forget_stop(self) -> None:
@@ -71,7 +100,7 @@ class Driver:
 
     async def start(self) -> None:
         """Start the engine where none runs."""
-        await self.open()
+        await self.own()
         if not self.running:
             self._began = self._began or time.monotonic()
             unawaited.awaited(self._root)
@@ -115,22 +144,22 @@ class Driver:
             came = stop_listening()
             self._lifecycle.give_up(self.crash)
             if came:
-                self._opened = False
-                await self._room.store.close()
+                await self._leave()
                 end_as_signalled(came)
+
+    async def _leave(self) -> None:
+        """The process ends now: let go of everything."""
+        self._room.held = False
+        self._task = None
+        await self.close()
 
     async def _run_engines(self) -> None:
         """One engine, and another when jobs were pushed while it closed down."""
         while True:
-            await Engine(self._room, self._lifecycle, self._killer).work()
+            await Engine(self._room, self._lifecycle, self._killer, self._ownership).work()
             if self._room.stop is not None or not self._room.unfinished:
                 return
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
         self._room.request_stop(StopReason(name, f"stopped by {name}"))
-
-
-def _script() -> str:
-    """What program pushes: the path of the script, empty in an interactive one."""
-    return os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""

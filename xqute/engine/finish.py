@@ -56,6 +56,15 @@ async def survive(work: Callable[[], Coroutine[Any, Any, None]], ending: Callabl
             return
 
 
+def raise_in_loop(exc: BaseException) -> None:
+    """Have the event loop raise it, as from a callback of its own: whoever runs the loop gets it."""
+
+    def leave() -> None:
+        raise exc
+
+    asyncio.get_running_loop().call_soon(leave)
+
+
 def uncancel() -> None:
     """The current task takes note of its cancellation, and goes on."""
     task = asyncio.current_task()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -10,7 +11,9 @@ from typing import Any
 
 from ..job import Job
 from ..settings import HOOK_LINES
-from .finish import survive
+from .finish import raise_in_loop, survive
+
+log = logging.getLogger("xqute.engine")
 
 #: One hook waiting for its turn.
 Turn = Callable[[], Awaitable[Any]]
@@ -20,7 +23,8 @@ class HookLines:
     """A line of hooks per job.
 
     Without a group (no engine runs) the lines only grow; they are worked off when one starts, or by
-    `drain`.
+    `drain`. A hook that ends the program (`sys.exit()`, a Ctrl-C that hits it) ends it from the event
+    loop itself: raised in a task of the engine, it would take the engine down before it wound down.
     """
 
     def __init__(self, on_empty: Callable[[Job], None]) -> None:
@@ -31,6 +35,7 @@ class HookLines:
         self._group: asyncio.TaskGroup | None = None
         self._running = 0
         self._workers: dict[int, asyncio.Task[Any] | None] = {}
+        self._leaving = False
 
     def put(self, job: Job, turn: Turn) -> None:
         """Stand in the job's line."""
@@ -46,13 +51,16 @@ class HookLines:
         """Stand in the job's line, and return what the hook returned."""
         inside = self._workers.get(job.id) is asyncio.current_task()  # a hook of the job itself asks
         if self._group is None or inside:
-            return await turn()
+            return await self.call(turn)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         async def answered() -> None:
-            result = await turn()
-            if not answer.done():
-                answer.set_result(result)
+            result = None
+            try:
+                result = await turn()
+            finally:  # whoever asked is answered, also when the hook was cancelled or ended the program
+                if not answer.done():
+                    answer.set_result(result)
 
         self.put(job, answered)
         return await answer
@@ -66,6 +74,10 @@ class HookLines:
         """Whether no hook runs or waits."""
         return not self._lines
 
+    def begin(self) -> None:
+        """An engine begins: who wanted to leave the one before has left."""
+        self._leaving = False
+
     def open(self, group: asyncio.TaskGroup) -> None:
         """Work the lines off in this group from now on."""
         self._group = group
@@ -77,8 +89,22 @@ class HookLines:
 
     async def drain(self) -> None:
         """Work off what waits, in the caller's task; for when no engine runs."""
+        self.begin()
         while self._waiting and self._group is None:
             await self._work(self._waiting.popleft())
+
+    async def call(self, turn: Turn) -> Any:
+        """Call a hook; if it ends the program, the loop raises that, once: the engine lives to wind down."""
+        try:
+            return await turn()
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if self._leaving:
+                # one more would break off the winding down that the first one began
+                log.warning("a hook ended the program, which is ending already: %r", exc)
+            else:
+                self._leaving = True
+                raise_in_loop(exc)
+        return None
 
     def _start(self) -> None:
         while self._group is not None and self._waiting and self._running < HOOK_LINES:
@@ -98,6 +124,6 @@ class HookLines:
         line = self._lines[job.id]
         self._workers[job.id] = asyncio.current_task()
         while line:
-            await line.popleft()()
+            await self.call(line.popleft())
         del self._lines[job.id], self._workers[job.id]
         self._on_empty(job)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .. import metadir
+from ..crash import crash_point
 from ..errors import Halted, Reject
 from ..job import Job
 from ..rules.evidence import Judgement
@@ -21,6 +22,8 @@ from .recorder import Recorder
 from .room import Live, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
+
+_OF_A_PUSH = ("on_job_init", "on_job_queued")
 
 #: The claim is durable before a hand-over and the files tell the rest: a crash loses nothing here.
 _UNAWAITED = frozenset({JobStatus.SUBMITTED, JobStatus.RUNNING})
@@ -44,20 +47,19 @@ class Lifecycle:
         """Make a new job what it will be once the store accepted it."""
         job.status = TRANSITIONS[JobStatus.INIT, JobEvent.ACCEPTED].to
         job.note(job.created)
+        job.untold = tuple((hook,) for hook in _OF_A_PUSH if self._room.plugins.has(hook))
 
     def admit(self, jobs: Sequence[Job], pattern: Job) -> None:
         """The store accepted these new jobs, which were drafted like `pattern`."""
         for job in jobs:
-            job.status = pattern.status
-            job.share_history(pattern)
+            job.like(pattern)
         room = self._room
         room.counts[pattern.status] += len(jobs)
         priority = pattern.call.options.priority
         room.overtaken |= any(live.job.call.options.priority < priority for live in room.ready)
-        for hook in ("on_job_init", "on_job_queued"):
-            if self._room.plugins.has(hook):
-                for job in jobs:
-                    self._put(hook, job)
+        for hook in pattern.untold:
+            for job in jobs:
+                self._put(job, hook)
         self._room.claim_wanted.set()
 
     # Along the table
@@ -74,15 +76,19 @@ class Lifecycle:
         job.reason = reason
         _stamp(job, event, now, ended=transition.to.final or before.live > transition.to.live)
         job.note(now)
-        self._room.counts[before] -= 1
-        self._room.counts[transition.to] += 1
+        if job.id not in self._room.unpushed:
+            self._room.counts[before] -= 1
+            self._room.counts[transition.to] += 1
+        hook = (transition.hook, str(event)) if transition.hook == "on_job_event" else (transition.hook,)
+        if self._room.plugins.has(transition.hook):
+            job.untold = (*job.untold, hook)
         if not transition.to.live:
             self._room.leave(job)
         if before.live and transition.to is JobStatus.QUEUED:
             metadir.remove_lock(
                 job.directory
             )  # of a start that is over; a final one's goes when that is durable
-        then = partial(self._tell, job, event, transition)
+        then = partial(self._tell, job, transition, hook)
         self.recorder.add(job, then, lazily=not self._is_awaited(job, transition))
         return True
 
@@ -121,6 +127,10 @@ class Lifecycle:
     # Failed starts
 
     def _fail(self, job: Job, reason: Reason) -> None:
+        live = self._room.live.get(job.id)
+        if job.id in self._room.unpushed or (live is not None and live.inherited):
+            self._fail_inherited(job, reason)
+            return
         verdict = after_failure(job.call.options, job.attempt, reason, random.random())  # noqa: S311  jitter
         if verdict.next is Next.AGAIN:
             self.apply(job, JobEvent.RETURNED, reason)
@@ -130,6 +140,12 @@ class Lifecycle:
             job.will_retry = False
             self.apply(job, JobEvent.FAILED, reason)
             self._count_failure(job, halt=verdict.next is Next.HALT)
+
+    def _fail_inherited(self, job: Job, reason: Reason) -> None:
+        """It failed while nobody watched: as for all that failed before, a new start when it is wanted."""
+        self.apply(job, JobEvent.FAILED, reason)
+        if job.id not in self._room.unpushed:
+            self.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED"))
 
     def _retry_later(self, job: Job, reason: Reason, verdict: Verdict) -> None:
         job.will_retry = True
@@ -206,21 +222,40 @@ class Lifecycle:
 
     # After the change is durable
 
-    def _tell(self, job: Job, event: JobEvent, transition: Transition) -> None:
+    def _tell(self, job: Job, transition: Transition, hook: tuple[str, ...]) -> None:
         """Tell those who wait, then the plugins."""
+        crash_point("after a change is recorded")
         if transition.to.final:
             metadir.remove_lock(job.directory)
+            crash_point("after the lock of an ended job is removed")
             for waiter in self._waiters.pop(job.id, ()):
                 if not waiter.done():
                     waiter.set_result(None)
         elif transition.to is JobStatus.QUEUED:
             self._room.claim_wanted.set()  # only now the store lets go of its claim
         if self._room.plugins.has(transition.hook):
-            said = (str(event),) if transition.hook == "on_job_event" else ()
-            self._put(transition.hook, job, *said)
+            self._put(job, hook)
 
-    def _put(self, hook: str, job: Job, *said: str) -> None:
-        self.lines.put(job, partial(self._room.plugins.fire, hook, self._room.scheduler, job, *said))
+    def tell_again(self) -> None:
+        """Tell the plugins what an earlier manager recorded and did not come to tell."""
+        jobs, self._room.untold = self._room.untold, []
+        for job in jobs:
+            for hook in job.untold:
+                self._put(job, hook)
+
+    def _put(self, job: Job, hook: tuple[str, ...]) -> None:
+        self.lines.put(job, partial(self._fire, job, hook))
+
+    async def _fire(self, job: Job, hook: tuple[str, ...]) -> None:
+        """Fire a hook; until it returned, whoever takes the run over would fire it again."""
+        name, *said = hook
+        crash_point("before a hook is fired")
+        await self._room.plugins.fire(name, self._room.scheduler, job, *said)
+        crash_point("after a hook was fired")
+        if hook in job.untold:
+            place = job.untold.index(hook)
+            job.untold = (*job.untold[:place], *job.untold[place + 1 :])
+            self.recorder.add(job, lazily=True)
 
     def _line_empty(self, job: Job) -> None:
         self._room.wake.set()

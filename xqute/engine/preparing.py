@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from .. import metadir
+from ..crash import crash_point
 from ..errors import MetadirError
 from ..job import Job
 from ..scheduler import Scheduler
@@ -27,12 +28,14 @@ async def prepare(live: Live, scheduler: Scheduler) -> None:
     if job.will_retry:
         job.will_retry = False
         job.attempt += 1
-    _make_directory(live)
+    _make_directory(live, job.script(scheduler))
+    crash_point("before a script is written")
     metadir.write_script(job.script(scheduler), await _text(job.wrap_cmd(scheduler)))
+    crash_point("after a script is written")
     live.prepared = True
 
 
-def _make_directory(live: Live) -> None:
+def _make_directory(live: Live, script: str) -> None:
     """Make it, or put the files of earlier starts away, once.
 
     Before the first start there may be one too: a user asked for it, or it is of an older store.
@@ -42,10 +45,20 @@ def _make_directory(live: Live) -> None:
         os.mkdir(job.directory, 0o700)
     except FileExistsError:
         if not live.cleared:
-            metadir.put_away(job.directory, job.start - 1)
+            before = files_start(script, job.start - 1)
+            if before != job.start:  # else they are of this very start, begun by a manager that died
+                metadir.put_away(job.directory, before)
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise _vanished(exc, job) from exc
     live.cleared = True
+
+
+def files_start(script: str, guess: int) -> int:
+    """Which start the files beside a script are of; the guess where nothing says."""
+    try:
+        return metadir.read_start(script) or guess
+    except FileNotFoundError:
+        return guess
 
 
 def _vanished(error: OSError, job: Job) -> MetadirError:

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
 from ..rules.verdict import backoff
 from ..settings import LAZY_SECONDS, TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..store import Record
-from .room import Room
+from .room import TAKEN_OVER, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
 
@@ -112,6 +113,7 @@ class Recorder:
         records = [self._record(job) for job in jobs.values()]
         tries = 0
         while True:
+            crash_point("before a change is recorded")
             try:
                 fenced = await self._room.store.record(records)
             except StoreUnavailable as exc:
@@ -136,6 +138,7 @@ class Recorder:
             else:
                 log.warning("%s was taken over by another manager; this one lets go of it", job)
                 self._room.leave(job)
+                self._room.request_stop(StopReason(TAKEN_OVER, "another process took the run over"))
         return lost
 
     def _record(self, job: Job) -> Record:
@@ -148,4 +151,5 @@ class Recorder:
             job.document(),
             job.after,
             held=job.id in self._room.live,
+            owner=self._room.owner,
         )

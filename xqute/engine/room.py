@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..job import Job
 from ..plugin import Plugins
@@ -29,6 +29,7 @@ class Live:
         handed: The scheduler has it.
         told: Its scheduler said that it ended, before the engine knew its id.
         deciding: It ended well, and plugins are asked whether that counts.
+        inherited: Another manager handed it over, and nobody has seen yet whether it lives.
         blind: Its files could not be read this time; nothing is concluded until they can.
         ending: How many calls are ending its processes right now; what became of it is judged after them.
         stopped_by: Who asked to stop it; empty when nobody did.
@@ -50,6 +51,7 @@ class Live:
         "ending",
         "files",
         "handed",
+        "inherited",
         "job",
         "prepared",
         "since",
@@ -66,6 +68,7 @@ class Live:
         self.prepared = False
         self.handed = False
         self.told = False
+        self.inherited = False
         self.deciding = False
         self.ending = 0
         self.blind = False
@@ -77,6 +80,16 @@ class Live:
         self.changed = now
         self.asked = now
         self.since: float | None = None
+
+
+#: The code of a stop that leaves running what runs.
+DETACH: Final = "detach"
+
+#: The code of a stop because another process owns the run by now.
+TAKEN_OVER: Final = "taken over"
+
+#: Codes of stops from outside, for which a user chooses what becomes of the jobs.
+_INTERRUPTS: Final = frozenset({"cancelled", "KeyboardInterrupt", "SIGTERM", "SIGHUP"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,10 @@ class Room:
         run: The run's id. owner: This engine, as claims name it.
         find: The job of a row: the object a user holds, or a new one.
         budget: How many failures the run bears.
+        inherited: Claimed jobs of an earlier manager, to be looked at when the engine starts.
+        unpushed: Jobs of an earlier manager that nobody pushed again; they are watched, not counted.
+        untold: Jobs of an earlier manager with hooks that were not told.
+        rebooted: This host was booted since an earlier manager ran.
         unreleased: Jobs whose claims are to be given back, as soon as the store takes them.
         clock: UTC seconds.
         live: Claimed jobs by id.
@@ -128,6 +145,10 @@ class Room:
     owner: str
     find: Callable[[Row], Job]
     budget: FailureBudget = field(default_factory=FailureBudget)
+    inherited: list[Live] = field(default_factory=list)
+    unpushed: set[int] = field(default_factory=set)
+    untold: list[Job] = field(default_factory=list)
+    rebooted: bool = False
     unreleased: list[int] = field(default_factory=list)
     clock: Callable[[], float] = field(default_factory=SteadyClock)
     live: dict[int, Live] = field(default_factory=dict)
@@ -169,6 +190,15 @@ class Room:
     def jobs(self) -> int:
         """All jobs of the run."""
         return sum(self.counts.values())
+
+    @property
+    def detaching(self) -> bool:
+        """Whether the run stops and leaves running what runs."""
+        if self.stop is None:
+            return False
+        if self.stop.code == TAKEN_OVER:
+            return not self.scheduler.on_this_host  # its jobs are the new owner's, if that can see them
+        return self.stop.code == DETACH or (self.scheduler.leaves_running and self.stop.code in _INTERRUPTS)
 
     def request_stop(self, reason: StopReason) -> None:
         """Stop the run; the first reason wins."""

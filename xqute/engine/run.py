@@ -11,11 +11,14 @@ from typing import Any
 
 from ..errors import StoreError
 from ..job import Job
-from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS, KILL_STORE_SECONDS
+from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS, KILL_STORE_SECONDS, SUBMIT_BOUND_SECONDS
 from ..states import Reason
-from .finish import survive, uncancel
+from .adopter import Adopter
+from .finish import finish, survive, uncancel
 from .killer import Killer
 from .lifecycle import Lifecycle
+from .ownership import Ownership
+from .requests import Requests
 from .room import Live, Room, StopReason
 from .submitter import Submitter
 from .watcher import Watcher
@@ -26,13 +29,15 @@ log = logging.getLogger("xqute.engine")
 class Engine:
     """The one background task of a run. It owns the only task group; nothing is fire-and-forget."""
 
-    def __init__(self, room: Room, lifecycle: Lifecycle, killer: Killer) -> None:
+    def __init__(self, room: Room, lifecycle: Lifecycle, killer: Killer, ownership: Ownership) -> None:
         """Put the parts together; nothing runs before `work`."""
         self._room = room
         self._lifecycle = lifecycle
         self._killer = killer
         self._submitter = Submitter(room, lifecycle, self._handed)
         self._watcher = Watcher(room, lifecycle, self._again, killer.too_long, self._submitter.fill)
+        self._adopter = Adopter(room, lifecycle, self._submitter, self._watcher, handed=self._handed)
+        self._requests = Requests(room, lifecycle, killer, ownership)
         self._bug: Exception | None = None
         self._cancelled = False
         self._ending = False
@@ -69,9 +74,10 @@ class Engine:
     async def _open(self, stack: AsyncExitStack) -> None:
         room = self._room
         room.plugins.collect()
+        self._lifecycle.lines.begin()
         room.scheduler.notify = self._watcher.notify
         await room.scheduler.open(stack)
-        await room.plugins.fire("on_init", room.scheduler)
+        await self._fire("on_init", room.scheduler)
 
     async def _session(self, group: asyncio.TaskGroup) -> None:
         """The tasks, and their end in an order that loses nothing."""
@@ -80,9 +86,11 @@ class Engine:
         services = [
             group.create_task(self._serve(self._watcher.run), name="xqute watcher"),
             group.create_task(self._serve(lifecycle.recorder.run), name="xqute recorder"),
+            group.create_task(self._serve(partial(self._requests.run, group)), name="xqute requests"),
         ]
         self._killer.meet(self._submitter, self._watcher, group)
         lifecycle.lines.open(group)
+        lifecycle.tell_again()
         self._room.claim_wanted.set()
         self._room.alarm.wake()
         try:
@@ -98,6 +106,7 @@ class Engine:
     async def _submit(self) -> None:
         """The submitter; it alone ends as soon as it is cancelled."""
         try:
+            await finish(self._adopter.adopt(), SUBMIT_BOUND_SECONDS)
             await self._submitter.run()
         except Exception as exc:  # noqa: BLE001  raised at the end of `work`
             self._break(exc)
@@ -121,6 +130,7 @@ class Engine:
             try:
                 await room.wake.wait()
             except asyncio.CancelledError:
+                # also when the run was just asked to stop: `asyncio.run` cancels all tasks at once
                 self._take_cancellation()
             room.wake.clear()
 
@@ -131,16 +141,14 @@ class Engine:
         return quiet and not self._room.held and self._room.unfinished == 0
 
     def _take_cancellation(self) -> None:
-        """Whoever cancels the engine wants it to stop; it does so in order, then says so.
-
-        Raises:
-            asyncio.CancelledError: The user cancelled before, and now insists.
-        """
-        if self._cancelled or (self._room.stop is not None and self._room.stop.code == "cancelled"):
-            raise asyncio.CancelledError
+        """Whoever cancels the engine wants it to stop; it does so in order, then says so."""
         self._cancelled = True
         uncancel()
         self._room.request_stop(StopReason("cancelled"))
+
+    def _insisted(self) -> bool:
+        """Whether a cancellation that comes now, while winding down, is not the first."""
+        return self._cancelled or (self._room.stop is not None and self._room.stop.code == "cancelled")
 
     # The end
 
@@ -150,10 +158,23 @@ class Engine:
         await self._bounded(partial(_gone, submitting), "end the submission under way")
         await self._bounded(self._submitter.claimer.give_back, "give back what was not started")
         if self._room.live:
-            await self._stop_jobs()
+            await self._leave_or_stop()
         await self._bounded(self._lifecycle.recorder.flush, "write down what became of the jobs")
         await self._bounded(self._hooks_done, "let the plugins' hooks finish", HOOKS_BOUND_SECONDS)
         await self._bounded(self._lifecycle.recorder.flush, "write down what they did", KILL_STORE_SECONDS)
+
+    async def _leave_or_stop(self) -> None:
+        """Jobs that nobody pushed again outlive a run that is over; a stop ends all, or leaves all."""
+        left = [live.job.id for live in self._room.live.values()]
+        if self._room.stop is not None and not self._room.detaching:
+            await self._stop_jobs()
+        elif self._room.stop is not None:
+            log.warning(
+                "%s jobs are left running (%s); Xqute(resume=True) or `xqute resume %s` goes on with them, "
+                "`xqute kill --run %s` ends them",
+                *(len(left), ", ".join(map(str, left[:10])), self._room.run, self._room.run),
+            )
+        self._room.inherited = list(self._room.live.values())  # for an engine that starts again
 
     async def _stop_jobs(self) -> None:
         jobs = [live.job for live in self._room.live.values()]
@@ -198,14 +219,19 @@ class Engine:
             log.exception("could not %s", what)
             self._bug = self._bug or exc
         except asyncio.CancelledError:
+            if self._insisted():
+                raise
             self._take_cancellation()
             await self._bounded(work, what, bound)
 
     async def _close(self) -> None:
         """The last hooks, also after an engine that broke."""
         room = self._room
-        await room.plugins.fire("on_complete", room.scheduler)
-        await room.plugins.fire("on_shutdown", room.scheduler, room.consumer)
+        await self._fire("on_complete", room.scheduler)
+        await self._fire("on_shutdown", room.scheduler, room.consumer)
+
+    async def _fire(self, hook: str, *args: Any) -> None:
+        await self._lifecycle.lines.call(partial(self._room.plugins.fire, hook, *args))
 
 
 async def _gone(task: asyncio.Task[None]) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from .. import metadir
+from ..crash import crash_point
 from ..errors import MetadirError, SubmitError
 from ..job import Job
 from ..scheduler import Outcome
-from ..settings import SUBMIT_BOUND_SECONDS
+from ..settings import SUBMIT_BOUND_SECONDS, TROUBLE_MIN_SECONDS
 from ..states import JobEvent, JobStatus, Reason, WaitReason
 from .claimer import Claimer
 from .finish import finish
 from .lifecycle import Lifecycle
 from .preparing import prepare
 from .room import Live, Room
-from .trouble import Pause, as_trouble
+from .trouble import Pause, as_trouble, take_back
 
 log = logging.getLogger("xqute.engine")
 
@@ -30,29 +32,46 @@ class Submitter:
         self._room = room
         self._lifecycle = lifecycle
         self._handed = handed
-        self._pause = Pause()
-        self._trouble: Reason | None = None  # seen elsewhere, to be waited out here
+        self._pause = Pause(self._has_begun)
         self.claimer = Claimer(room, lifecycle)
 
     async def run(self) -> None:
         """Work until cancelled, or until the run stops."""
-        room = self._room
-        while True:
-            await room.claim_wanted.wait()
-            room.claim_wanted.clear()
-            if room.stop is not None:
-                return
-            if self._trouble is not None:
-                seen, self._trouble = self._trouble, None
-                await self._wait_out(seen)
-                continue
-            try:
-                await self._work()
-            except Exception as exc:
-                reason = as_trouble(exc)
-                if reason is None:
-                    raise
-                await self._wait_out(reason)
+        room, pause = self._room, self._pause
+        try:
+            while True:
+                await self._wanted()
+                room.claim_wanted.clear()
+                if room.stop is not None:
+                    return
+                if pause.reason is None:
+                    await self._pass()
+                if pause.reason is not None:
+                    await self._wait_out(pause.reason)
+        finally:
+            pause.look()  # the last job that began says it too
+
+    async def _wanted(self) -> None:
+        """Until there may be something to do; what proves that trouble is over is looked for meanwhile."""
+        wanted = self._room.claim_wanted
+        while self._pause.probing and not wanted.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TROUBLE_MIN_SECONDS):
+                    await wanted.wait()
+            self._pause.look()
+        await wanted.wait()
+
+    async def _pass(self) -> None:
+        """Hand over all that can be; trouble is for the pause."""
+        try:
+            await self._work()
+        except Exception as exc:
+            reason = as_trouble(exc)
+            if reason is None:
+                raise
+            self._pause.begin(reason)
+        else:
+            self._pause.passed()
 
     async def _work(self) -> None:
         """Hand over what is ready; what comes next is claimed and written while that runs."""
@@ -66,8 +85,9 @@ class Submitter:
     def again(self, live: Live, reason: Reason) -> None:
         """Hand the same start over once more: it never began."""
         job = live.job
+        self._pause.returned(live)
         if reason.code == WaitReason.DISK_FULL:
-            self._trouble = reason
+            self._pause.begin(reason)
         else:
             job.resubmits += 1
         fresh = Live(job, asyncio.get_running_loop().time())
@@ -75,6 +95,11 @@ class Submitter:
         self._room.live[job.id] = fresh
         self._room.ready.append(fresh)
         self._room.claim_wanted.set()
+
+    def arrived(self, live: Live, uid: int | str) -> None:
+        """An earlier manager handed it over: the scheduler has it."""
+        live.prepared = True
+        self._settle(live, uid)
 
     def fill(self, ended: int) -> None:
         """Start the next job in the same breath, where a fork is free and nothing must be waited for.
@@ -86,13 +111,17 @@ class Submitter:
         first = room.ready[0] if room.ready else None
         if first is None or not first.prepared or room.overtaken or room.stop is not None:
             return
+        if self._pause.reason is not None:
+            return
         if room.free + ended <= 0 or not self._lifecycle.lines.empty:
             return
         outcomes = room.scheduler.submit_jobs_nowait([first.job])
         if outcomes is not None:
             self._forget(first)
             trouble = self._settle(first, outcomes[0])
-            self._trouble = None if trouble is None else as_trouble(trouble)
+            if trouble is not None and (reason := as_trouble(trouble)) is not None:
+                self._pause.begin(reason)
+                room.claim_wanted.set()
 
     async def _submit_ready(self) -> None:
         """Fill the free forks, in batches, letting the loop breathe between.
@@ -125,6 +154,8 @@ class Submitter:
             Exception: Trouble, to be waited out; or the end of the run.
         """
         try:
+            if live.cleared and not live.prepared:
+                take_back(live.job.directory)
             await prepare(live, self._room.scheduler)
         except MetadirError:
             raise
@@ -142,6 +173,7 @@ class Submitter:
         """Hand over; what was handed over is written down even when the engine is cancelled."""
         for live in batch:
             self._forget(live)
+        crash_point("before jobs are handed over")
         outcomes = self._room.scheduler.submit_jobs_nowait([live.job for live in batch])
         if outcomes is not None:
             self._settle_all(batch, outcomes)
@@ -189,16 +221,24 @@ class Submitter:
             return None
         job.uid = str(outcome)
         live.handed = True
-        self._pause.over()
+        crash_point("after a job is handed over")
+        self._pause.handed(live)
         if self._lifecycle.apply(job, JobEvent.SUBMITTED, self._submitted(job)):
             try:
                 metadir.write_lock(job.directory, outcome)
+                crash_point("after a lock is written")
             except OSError as exc:
                 log.warning("%s runs, but its lock can't be written: %s", job, exc)
         else:
             self._lifecycle.recorder.add(job)  # asked to stop meanwhile; its uid must not be lost
         self._handed(live)
         return None
+
+    def _has_begun(self, live: Live) -> bool:
+        """Where ends are told, a start begins at once; elsewhere it may be queued for long: it was taken."""
+        room = self._room
+        ended = room.live.get(live.job.id) is not live
+        return ended or live.job.status is JobStatus.RUNNING or not room.scheduler.tells_ends
 
     def _submitted(self, job: Job) -> Reason:
         return Reason("PENDING", {"scheduler": self._room.scheduler.name, "uid": job.uid})
@@ -218,7 +258,7 @@ class Submitter:
         for live in room.ready:
             self._lifecycle.explain(live.job, reason)
         try:
-            await self._pause.after(reason)
+            await self._pause.wait()
         finally:
             room.trouble = None
         room.claim_wanted.set()

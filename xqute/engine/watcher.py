@@ -89,6 +89,8 @@ class Watcher:
         """A job was handed over: watch it."""
         if live.told:
             self._told.append(live)
+        if live.job.status is JobStatus.RUNNING:
+            self._time(live, live.job.started)
         self._swept[live.job.id] = live
         self._hurry()
 
@@ -228,6 +230,7 @@ class Watcher:
         live.asked = _now()
         if answer.presence is Presence.UNKNOWN:
             return
+        live.inherited &= answer.presence is Presence.GONE
         if answer.presence is Presence.GONE:
             live.since = live.since if live.since is not None else live.asked
         elif live.files is None or live.files.state not in _ENDED:
@@ -276,11 +279,16 @@ class Watcher:
 
     def _begin(self, live: Live, judgement: Judgement) -> None:
         self._lifecycle.apply(live.job, judgement.event, self._running(live))
-        timeout = live.job.call.options.timeout
-        if timeout is not None:
-            live.timer = _loop().call_later(timeout, self._too_long, live)
+        self._time(live, None)
         if self._room.scheduler.tells_ends:
             self._swept.pop(live.job.id, None)
+
+    def _time(self, live: Live, began: float | None) -> None:
+        """Stop it when it runs too long; it may have begun under an earlier manager (UTC seconds)."""
+        timeout = live.job.call.options.timeout
+        if timeout is not None:
+            gone = 0.0 if began is None else max(0.0, self._room.now() - began)
+            live.timer = _loop().call_later(max(0.0, timeout - gone), self._too_long, live)
 
     def _running(self, live: Live) -> Reason:
         return Reason("RUNNING", {"scheduler": self._room.scheduler.name, "uid": live.job.uid})

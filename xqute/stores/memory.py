@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from xqute.states import JobStatus
-from xqute.store import Draft, Query, Record, Row, RunRow, Store
+from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
 
 
 class _Queue:
@@ -36,12 +36,14 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         """Empty."""
         self.token = secrets.token_hex(4)
+        self._newest = 0
         self._jobs: dict[int, Row] = {}
         self._words: dict[int, tuple[str, list[str]]] = {}
         self._queues: dict[str, _Queue] = {}
         self._counts: dict[str, Counter[int]] = {}
         self._runs: dict[str, RunRow] = {}
         self._settings: dict[str, str] = {"token": self.token}
+        self._requests: dict[str, list[Request]] = {}
 
     async def open(self) -> None:
         pass
@@ -49,15 +51,28 @@ class MemoryStore(Store):
     async def close(self) -> None:
         pass
 
-    async def run(self, run: RunRow) -> None:
+    async def own(self, run: RunRow, was: str) -> bool:
+        known = self._runs.get(run.id)
+        if known is not None and known.owner != was:
+            return False
         self._runs[run.id] = run
+        if run.owner not in {"", was}:
+            for row in [row for row in self._jobs.values() if row.run == run.id and row.owner]:
+                self._put(row._replace(owner=run.owner))
+        return True
 
-    async def runs(self) -> list[RunRow]:
-        return sorted(self._runs.values(), key=lambda run: run.created)
+    async def runs(self, script: str | None = None) -> list[RunRow]:
+        newest = list(self._runs.values())[::-1]
+        newest.sort(key=lambda run: -run.created)
+        return [run for run in newest if script in {None, run.script}]
+
+    def _is_others(self, run: str, owner: str) -> bool:
+        known = self._runs.get(run)
+        return known is not None and bool(owner) and known.owner not in {"", owner}
 
     async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
-        # Jobs are never deleted, so their number is the newest id.
-        first = len(self._jobs) + 1 if drafts else 0
+        first = self._newest + 1 if drafts else 0
+        self._newest += len(drafts)
         for job, draft in enumerate(list(drafts), first):
             status, priority, call, document, user, tags, _ = draft
             self._words[job] = (user, tags.split("\n"))
@@ -74,7 +89,7 @@ class MemoryStore(Store):
             self._queues.setdefault(row.run, _Queue()).add(row)
 
     async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
-        queue = self._queues.get(run, _Queue())
+        queue = _Queue() if self._is_others(run, owner) else self._queues.get(run, _Queue())
         for job in queue.due(now):
             row = self._jobs[job]
             if row.after <= now and self._claimable(row):
@@ -98,9 +113,9 @@ class MemoryStore(Store):
 
     async def record(self, records: Sequence[Record]) -> set[int]:
         fenced = set()
-        for job, start, status, attempt, uid, document, after, held in records:
+        for job, start, status, attempt, uid, document, after, held, owner in records:
             row = self._jobs.get(job)
-            if row is None or row.start != start:
+            if row is None or row.start != start or self._is_others(row.run, owner):
                 fenced.add(job)
                 continue
             kept = row.owner if held else ""
@@ -120,7 +135,7 @@ class MemoryStore(Store):
         return [self._jobs[job] for job in ids if job in self._jobs]
 
     async def page(self, query: Query) -> list[Row]:
-        later = islice(self._jobs.values(), max(query.beyond, 0), None)
+        later = (row for row in self._jobs.values() if row.id > query.beyond)
         return list(islice((row for row in later if self._matches(row, query)), max(query.limit, 0)))
 
     def _matches(self, row: Row, query: Query) -> bool:
@@ -131,6 +146,20 @@ class MemoryStore(Store):
             and query.user in {None, user}
             and (query.tag is None or query.tag in tags)
         )
+
+    async def delete(self, ids: Sequence[int]) -> set[int]:
+        gone = {row.id for row in await self.get(ids) if row.status >= JobStatus.FINISHED}
+        for job in gone:
+            row = self._jobs.pop(job)
+            self._counts[row.run][row.status] -= 1
+            del self._words[job]
+        return gone
+
+    async def ask(self, run: str, requests: Sequence[Request]) -> None:
+        self._requests.setdefault(run, []).extend(requests)
+
+    async def asked(self, run: str) -> list[Request]:
+        return self._requests.pop(run, [])
 
     async def counts(self, run: str) -> Mapping[int, int]:
         counts = self._counts.get(run, Counter[int]())

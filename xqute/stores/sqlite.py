@@ -12,11 +12,12 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from xqute.errors import StoreError
-from xqute.store import Draft, Query, Record, Row, RunRow, Store
+from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
 
 from .sqlite_file import (
     checkpoint,
     connect,
+    connect_to_read,
     finish,
     identity,
     is_locked,
@@ -56,6 +57,7 @@ class SqliteStore(Store):
     Args:
         path: The file. Its directory must exist.
         patience: Seconds a locked file is tried again before `StoreUnavailable`.
+        readonly: Only read: make, migrate and change nothing.
         steps: The scripts that lead from each schema to the next.
     """
 
@@ -64,18 +66,21 @@ class SqliteStore(Store):
         path: str | os.PathLike[str],
         *,
         patience: float = LOCK_SECONDS,
+        readonly: bool = False,
         steps: Sequence[str] | None = None,
     ) -> None:
         """Touches no file yet."""
         self.path = os.path.abspath(path)
         self.token = ""
         self._patience = patience
+        self._readonly = readonly
         self._steps = schema() if steps is None else steps
         self._sql = statements()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._door = asyncio.Lock()
         self._unsaved = 0
+        self._seen: dict[str, int] = {}  # what the last look for a run's requests saw
         self._checkpoint: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -85,21 +90,29 @@ class SqliteStore(Store):
         async with self._door:
             if self._connection is not None:
                 return
-            make_file(self.path)
-            connection = await self._when_free(lambda: connect(self.path))
-            try:
-                await self._when_free(lambda: prepare(connection, self.path, self._steps))
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = await self._connect()
             self._identity = identity(self.path)
             self.token = await self.setting("token") or ""
+
+    async def _connect(self) -> sqlite3.Connection:
+        if self._readonly:
+            return await self._when_free(lambda: connect_to_read(self.path, len(self._steps)))
+        make_file(self.path)
+        connection = await self._when_free(lambda: connect(self.path))
+        try:
+            await self._when_free(lambda: prepare(connection, self.path, self._steps))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def close(self) -> None:
         async with self._door:
             connection, self._connection = self._connection, None
             if connection is None:
+                return
+            if self._readonly:
+                connection.close()
                 return
             # The last to close a file brings the whole log into it, which waits for the disk.
             closing = asyncio.create_task(
@@ -112,11 +125,22 @@ class SqliteStore(Store):
             for task in done:
                 task.result()
 
-    async def run(self, run: RunRow) -> None:
-        await self._write(lambda db: db.execute(self._sql["keep_run"], run), 1)
+    async def own(self, run: RunRow, was: str) -> bool:
+        values = {**run._asdict(), "was": was}
 
-    async def runs(self) -> list[RunRow]:
-        rows = await self._read(lambda db: db.execute(self._sql["runs"]).fetchall())
+        def change(db: sqlite3.Connection) -> bool:
+            with db:
+                db.execute(self._sql["begin"])
+                changed = db.execute(self._sql["own"], values).rowcount > 0
+                if changed and run.owner not in {"", was}:
+                    db.execute(self._sql["inherit"], values)
+            return changed
+
+        return await self._write(change, 1)
+
+    async def runs(self, script: str | None = None) -> list[RunRow]:
+        find = {"script": script}
+        rows = await self._read(lambda db: db.execute(self._sql["runs"], find).fetchall())
         return [RunRow(*row) for row in rows]
 
     async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
@@ -160,7 +184,7 @@ class SqliteStore(Store):
         def fenced(db: sqlite3.Connection, changed: int) -> set[int]:
             if changed == len(records):
                 return set()
-            return {record.id for record in records if self._start(db, record.id) != record.start}
+            return {record.id for record in records if self._is_fenced(db, record)}
 
         rows = map(_record_values, records)
         if len(records) == 1:
@@ -169,9 +193,9 @@ class SqliteStore(Store):
             return set() if changed else {records[0].id}
         return await self._all_or_none("record", rows, len(records), fenced)
 
-    def _start(self, db: sqlite3.Connection, id: int) -> int | None:
-        found = db.execute(self._sql["start"], (id,)).fetchone()
-        return found[0] if found else None
+    def _is_fenced(self, db: sqlite3.Connection, record: Record) -> bool:
+        start, owner = db.execute(self._sql["fence"], (record.id,)).fetchone() or (None, None)
+        return start != record.start or bool(record.owner and owner and owner != record.owner)
 
     async def get(self, ids: Sequence[int]) -> list[Row]:
         rows: list[Row] = []
@@ -207,6 +231,27 @@ class SqliteStore(Store):
     async def counts(self, run: str) -> Mapping[int, int]:
         return dict(await self._read(lambda db: db.execute(self._sql["counts"], (run,)).fetchall()))
 
+    async def delete(self, ids: Sequence[int]) -> set[int]:
+        gone: set[int] = set()
+        for first in range(0, len(ids), BREATH_ROWS):
+            some = ids[first : first + BREATH_ROWS]
+            await self._all_or_none("delete", ((job,) for job in some), len(some), lambda *_: None)
+            gone |= set(some) - {row.id for row in await self._get(some)}
+        return gone
+
+    async def ask(self, run: str, requests: Sequence[Request]) -> None:
+        rows = ((run, *request) for request in requests)
+        await self._all_or_none("ask", rows, len(requests), lambda *_: None)
+        self._seen.clear()  # what this connection writes does not change its own number
+
+    async def asked(self, run: str) -> list[Request]:
+        version = await self._read(lambda db: db.execute(self._sql["changed"]).fetchone()[0])
+        if version == self._seen.get(run):
+            return []
+        self._seen[run] = version
+        found = await self._write(lambda db: db.execute(self._sql["asked"], (run,)).fetchall(), 1)
+        return [Request(*row[1:]) for row in sorted(found)]
+
     async def setting(self, key: str, value: str | None = None) -> str | None:
         if value is not None:
             await self._write(lambda db: db.execute(self._sql["keep_setting"], (key, value)), 1)
@@ -228,6 +273,8 @@ class SqliteStore(Store):
         return await self._when_free(lambda: work(self._opened()))
 
     async def _write(self, work: Callable[[sqlite3.Connection], T], rows: int) -> T:
+        if self._readonly:
+            raise StoreError(f"the store {self.path} was opened for reading only")
         done = await self._when_free(lambda: work(self._opened()))
         self._written(rows)
         return done
@@ -253,7 +300,7 @@ class SqliteStore(Store):
     async def _all_or_none(
         self,
         name: str,
-        rows: Iterator[Sequence[Any]],
+        rows: Iterator[Any],
         count: int,
         answer: Callable[[sqlite3.Connection, int], T],
     ) -> T:
@@ -308,9 +355,8 @@ def _draft_values(run: str, draft: Draft) -> Sequence[Any]:
     return run, status, priority, call, document, _plain(user), _plain(tags), _plain(title)
 
 
-def _record_values(record: Record) -> Sequence[Any]:
-    job, start, status, attempt, uid, document, after, held = record
-    return status, attempt, _plain(uid), document, after, held, job, start
+def _record_values(record: Record) -> Mapping[str, Any]:
+    return {**record._asdict(), "uid": _plain(record.uid)}
 
 
 def _plain(text: str | None) -> str | None:

@@ -29,6 +29,7 @@ UPDATE job SET owner = :owner, start = start + 1
 WHERE id IN (
     SELECT id FROM job
     WHERE run = :run AND status = 2 AND owner = '' AND after = 0
+        AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
     ORDER BY priority DESC, tree, depth DESC, id
     LIMIT :count
 )
@@ -40,11 +41,13 @@ WHERE id = ? AND owner = ? AND status = 2
 
 -- record: Keep what has become of one start of a job.
 UPDATE job
-SET status = ?, attempt = ?, uid = ?, document = ?, after = ?, owner = iif(?, owner, '')
-WHERE id = ? AND start = ?
+SET status = :status, attempt = :attempt, uid = :uid, document = :document, after = :after,
+    owner = iif(:held, owner, '')
+WHERE id = :id AND start = :start
+    AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 
--- start: The start a job is at.
-SELECT start FROM job WHERE id = ?
+-- fence: What says whether a record counts.
+SELECT start, (SELECT owner FROM run WHERE run.id = job.run) FROM job WHERE id = ?
 
 -- get: One job.
 SELECT {row} FROM job WHERE id = ?
@@ -70,14 +73,33 @@ LIMIT :limit
 -- counts: How many jobs of a run are in each status.
 SELECT status, count(*) FROM job WHERE run = ? GROUP BY status
 
--- keep_run: Keep a run, new or changed.
-INSERT INTO run (id, script, state, owner, created, document) VALUES (?, ?, ?, ?, ?, ?)
+-- own: Keep a run, new or changed, unless somebody else owns it by now.
+INSERT INTO run (id, script, state, owner, created, document, lease)
+VALUES (:id, :script, :state, :owner, :created, :document, :lease)
 ON CONFLICT (id) DO UPDATE SET
     script = excluded.script, state = excluded.state, owner = excluded.owner,
-    created = excluded.created, document = excluded.document
+    created = excluded.created, document = excluded.document, lease = excluded.lease
+WHERE run.owner = :was
 
--- runs: All runs, oldest first.
-SELECT id, script, state, owner, created, document FROM run ORDER BY created, rowid
+-- inherit: Give the claims of a run's jobs to its new owner.
+UPDATE job SET owner = :owner WHERE run = :id AND owner <> ''
+
+-- runs: Runs, newest first.
+SELECT id, script, state, owner, created, document, lease FROM run
+WHERE :script IS NULL OR script = :script
+ORDER BY created DESC, rowid DESC
+
+-- delete: Forget a job that has ended.
+DELETE FROM job WHERE id = ? AND status >= 6
+
+-- changed: A number that changes when another connection has written.
+PRAGMA data_version
+
+-- ask: Leave a request for the owner of a run.
+INSERT INTO request (run, job, what, detail) VALUES (?, ?, ?, ?)
+
+-- asked: Take the requests for a run.
+DELETE FROM request WHERE run = ? RETURNING id, job, what, detail
 
 -- setting: A setting of the whole store.
 SELECT value FROM setting WHERE key = ?

@@ -21,7 +21,7 @@ log = logging.getLogger("xqute.stores")
 APPLICATION_ID: Final = 0x78717574
 
 #: What leads from each schema to the next; the schema's number is how many were run.
-STEPS: Final = ("sqlite_schema_1.sql",)
+STEPS: Final = ("sqlite_schema_1.sql", "sqlite_schema_2.sql")
 
 #: RETURNING came with 3.35 (https://sqlite.org/changes.html).
 OLDEST_SQLITE: Final = (3, 35, 0)
@@ -125,6 +125,34 @@ def _refuse_unusable(path: str) -> None:
     if not os.access(directory, os.W_OK | os.X_OK):
         # SQLite keeps its log beside the file
         raise StoreError(f"the store {path} can't be opened: {directory} can't be written")
+
+
+def connect_to_read(path: str, known: int) -> sqlite3.Connection:
+    """A connection that changes nothing, to a file of any schema up to the one known.
+
+    Raises:
+        StoreError: It is not there, or somebody else's.
+        SchemaMismatch: A newer xqute wrote it.
+    """
+    if not os.path.exists(path):
+        raise StoreError(f"there is no store {path}: nothing was pushed there yet")
+    # Where its directory can't be written, the file is read as it is, without its log.
+    last = sqlite3.OperationalError("never tried")
+    for how in ("mode=ro", "immutable=1"):
+        connection = sqlite3.connect(
+            f"file:{quote(os.fsencode(path))}?{how}", uri=True, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _version(connection, path, known)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            last = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise meaning(last, path)
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -3,6 +3,7 @@
 - `SchedulerConformance`: the promises of a scheduler, to be inherited; `Bench`: what it tries one on.
 - `StoreConformance`: the promises of a store, to be inherited.
 - `FakeScheduler`, `TellingFakeScheduler`: run no processes; they act a `Play` for each start.
+- `ToyCluster`: a batch system in a directory, which really starts processes, with switches for faults.
 - `AutojumpLoop`, `clock_time`: virtual time, which jumps; `Stalled`: nothing will ever happen again.
 
 Each is loaded when it is first used; the suites need pytest and pytest-asyncio.
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .fake import FakeScheduler, Play, TellingFakeScheduler
     from .schedulers import SchedulerConformance
     from .stores import StoreConformance
+    from .toycluster import SurvivedError, ToyCluster
 
 _HOMES = {
     "bench": ("Bench",),
@@ -26,6 +28,7 @@ _HOMES = {
     "fake": ("FakeScheduler", "Play", "TellingFakeScheduler"),
     "schedulers": ("SchedulerConformance",),
     "stores": ("StoreConformance",),
+    "toycluster": ("SurvivedError", "ToyCluster"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -37,7 +40,9 @@ __all__ = [
     "SchedulerConformance",
     "Stalled",
     "StoreConformance",
+    "SurvivedError",
     "TellingFakeScheduler",
+    "ToyCluster",
     "clock_time",
 ]
 

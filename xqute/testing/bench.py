@@ -105,8 +105,7 @@ class Bench:
 
     async def _clear(self) -> None:
         """Leave nothing behind, also when a kill does nothing yet."""
-        answers = await self.scheduler.poll_jobs(self._jobs)
-        left = [job for job in self._jobs if answers[job].presence is not Presence.GONE]
+        left = await self._not_gone(self._jobs)
         if left:
             await self.scheduler.kill_jobs(left)
         for go in self._flags.values():
@@ -207,16 +206,19 @@ class Bench:
 
     async def answer(self, job: Job) -> Answer:
         """What the scheduler says now."""
-        return (await self.scheduler.poll_jobs([job]))[job]
+        return (await self.scheduler.poll_jobs([job])).get(job, Answer(Presence.UNKNOWN))
 
     async def until_gone(self, *jobs: Job) -> None:
         """Return when the scheduler says that they are gone."""
         async with asyncio.timeout(self.seconds):
-            left: Sequence[Job] = jobs
+            left = await self._not_gone(jobs)
             while left:
-                answers = await self.scheduler.poll_jobs(left)
-                left = [job for job in left if answers[job].presence is not Presence.GONE]
-                await asyncio.sleep(LOOK_SECONDS if left else 0)
+                await asyncio.sleep(LOOK_SECONDS)
+                left = await self._not_gone(left)
+
+    async def _not_gone(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        answers = await self.scheduler.poll_jobs(jobs) if jobs else {}
+        return [job for job in jobs if job not in answers or answers[job].presence is not Presence.GONE]
 
     async def until(self, condition: Callable[[], bool], otherwise: str) -> None:
         """Return when it is true.

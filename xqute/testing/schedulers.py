@@ -26,18 +26,23 @@ from typing import Final
 
 import pytest
 
+from ..errors import BackendUnavailable, SchedulerError
+from ..job import Job
 from ..producer import Xqute
-from ..states import FileState, JobStatus
+from ..states import FileState, JobStatus, Presence
 from ..wrapper import quote
 from .bench import ENDED, Bench, Heart
 from .running import RunningPromises
-from .trial import cancel_at_submission
+from .trial import cancel_at_submission, polls_of
 
 #: Longest time that the event loop may be held, in seconds.
 BLOCKED_SECONDS: Final = 0.05
 
 #: Rounds of which one must keep to it: a busy host makes a pause longer, never shorter.
 BLOCKED_ROUNDS: Final = 5
+
+#: How often the engine is left without an answer.
+OUTAGE_POLLS: Final = 3
 
 
 @pytest.mark.asyncio
@@ -131,6 +136,23 @@ class SchedulerConformance(RunningPromises):
 
         assert bench.runs(job) == 0
 
+    async def test_a_kill_that_can_not_be_asked_says_so_and_can_be_asked_again(self, bench: Bench) -> None:
+        self.need("outage")
+        job = await bench.waiting()
+        await bench.submit(job)
+        await bench.begun(job)
+
+        reconnect = self.disconnect(bench.scheduler)
+        with pytest.raises(BackendUnavailable):
+            await bench.scheduler.kill_job(job)
+        with pytest.raises(SchedulerError):
+            await bench.scheduler.kill_jobs([job])
+        reconnect()
+
+        assert (await bench.answer(job)).presence is Presence.RUNNING
+        await bench.scheduler.kill_job(job)
+        await bench.until_gone(job)
+
     async def test_another_object_can_ask_and_kill_by_the_uid(self, bench: Bench) -> None:
         self.need("reattach")
         job = await bench.waiting()
@@ -172,6 +194,26 @@ class SchedulerConformance(RunningPromises):
         assert (bad.status, bad.reason.code) == (JobStatus.FAILED, "SUBMIT_REFUSED")
         assert words in str(bad.reason)
         assert not bad.lock_file.exists()
+
+    async def test_an_outage_costs_the_engine_no_job(
+        self, xq: Xqute, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.need("outage")
+        if xq.scheduler.tells_ends:
+            pytest.skip("it tells ends: it is not asked about running jobs")
+        asked, bench = polls_of(xq.scheduler, monkeypatch), self.make_bench(xq.scheduler, root)
+        job = await xq.push(f"until [ -e '{root}/never' ]; do sleep 0.05; done", title="wait", grace=1)
+
+        async with asyncio.timeout(self.seconds), xq:
+            await bench.until(lambda: job.status is JobStatus.RUNNING, f"{job} never began")
+            reconnect = self.disconnect(xq.scheduler)
+            await bench.until(lambda: asked.count(Presence.UNKNOWN) >= OUTAGE_POLLS, "nobody asked")
+            reconnect()
+            await bench.until(lambda: asked[-1:] == [Presence.RUNNING], "it was never RUNNING again")
+            survived = job.status
+            assert await job.kill()
+
+        assert (survived, job.status, job.start) == (JobStatus.RUNNING, JobStatus.KILLED, 1)
 
     async def test_a_cancelled_submission_leaves_no_orphan(
         self, xq: Xqute, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -215,19 +257,37 @@ class SchedulerConformance(RunningPromises):
 
         assert min(pauses) <= BLOCKED_SECONDS, f"held for {pauses} s more than an idle loop"
 
-    async def test_many_jobs_cost_few_commands(self, bench: Bench) -> None:
+    async def test_many_jobs_are_asked_about_and_killed_by_few_commands(self, bench: Bench) -> None:
         self.need("count_commands")
-        jobs = [await bench.waiting() for _ in range(2 * min(bench.scheduler.max_batch, 64) + 1)]
-        bound = ceil(len(jobs) / bench.scheduler.max_batch) + 2
-        marks = [self.commands(bench.scheduler)]
-
+        jobs = await self._many(bench)
         for batch in bench.batches(jobs):
             await bench.submit(*batch)
+
+        marks = [self.commands(bench.scheduler)]
+        for batch in bench.batches(jobs):
+            await bench.scheduler.poll_jobs(batch)
         marks.append(self.commands(bench.scheduler))
-        await bench.scheduler.poll_jobs(jobs)
-        marks.append(self.commands(bench.scheduler))
-        await bench.scheduler.kill_jobs(jobs)
+        for batch in bench.batches(jobs):
+            await bench.scheduler.kill_jobs(batch)
         marks.append(self.commands(bench.scheduler))
 
         spent = [after - before for before, after in pairwise(marks)]
-        assert max(spent) <= bound, f"submit, poll, kill: {spent} commands for {len(jobs)} jobs"
+        assert max(spent) <= self._few(bench, jobs), f"poll, kill: {spent} commands for {len(jobs)} jobs"
+
+    async def test_many_jobs_are_submitted_by_few_commands(self, bench: Bench) -> None:
+        self.need("count_commands")
+        self.need("batch_submit")
+        jobs = await self._many(bench)
+
+        before = self.commands(bench.scheduler)
+        for batch in bench.batches(jobs):
+            await bench.submit(*batch)
+        spent = self.commands(bench.scheduler) - before
+
+        assert spent <= self._few(bench, jobs), f"{spent} commands for {len(jobs)} jobs"
+
+    async def _many(self, bench: Bench) -> list[Job]:
+        return [await bench.waiting() for _ in range(2 * min(bench.scheduler.max_batch, 64) + 1)]
+
+    def _few(self, bench: Bench, jobs: list[Job]) -> int:
+        return ceil(len(jobs) / bench.scheduler.max_batch) + 2

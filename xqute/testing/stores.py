@@ -21,35 +21,10 @@ import pytest
 import pytest_asyncio
 
 from xqute.states import JobStatus
-from xqute.store import Draft, Query, Record, Row, RunRow, Store
+from xqute.store import Draft, Query, Row, Store
 
-QUEUED = int(JobStatus.QUEUED)
-NOW = 1_700_000_000.0
-
-#: Texts that something on the way to a file could damage.
-AWKWARD = ("", "'quoted' \"twice\" \\ $HOME", "line\nline\r\n\t", "naïve 🦊 日本", "a\0b", "%_?:x")
-
-
-def draft(call: str = "call", **changes: Any) -> Draft:
-    """A queued job."""
-    return Draft(QUEUED, 0, call, "document")._replace(**changes)
-
-
-def record(row: Row, **changes: Any) -> Record:
-    """A record that changes nothing but what is given."""
-    same = Record(row.id, row.start, row.status, row.attempt, row.uid, row.document, row.after, held=True)
-    return same._replace(**changes)
-
-
-async def claimed(store: Store, count: int = 1) -> list[Row]:
-    """New jobs, claimed by "me"."""
-    await store.accept("run", [draft()] * count)
-    return await store.claim("me", "run", count, NOW)
-
-
-def run_row(name: str, **changes: Any) -> RunRow:
-    """A run."""
-    return RunRow(name, "/script.py", "owned", "me", NOW, "{}")._replace(**changes)
+from .drafts import AWKWARD, NOW, QUEUED, claimed, draft, record, run_row
+from .owning import OwningConformance
 
 
 class Interrupted(list[Draft]):
@@ -61,7 +36,7 @@ class Interrupted(list[Draft]):
 
 
 @pytest.mark.asyncio
-class StoreConformance:
+class StoreConformance(OwningConformance):
     """Inherit, override the fixture `store`, and say in the attributes what it can't."""
 
     #: Whether it remembers after `close` and `open`.
@@ -271,7 +246,8 @@ class StoreConformance:
 
     @pytest.mark.parametrize("count", [1, 2])
     async def test_a_record_about_no_job_is_named(self, store: Store, count: int) -> None:
-        missing = [Record(900 + number, 1, 6, 1, "", "", 0.0, held=False) for number in range(count)]
+        [row] = await claimed(store)
+        missing = [record(row, id=row.id + 900 + number) for number in range(count)]
 
         assert await store.record(missing) == {row.id for row in missing}
 
@@ -339,16 +315,6 @@ class StoreConformance:
         assert dict(await store.counts("run")) == {QUEUED: 2, 6: 1}
         assert dict(await store.counts("nobody's")) == {}
 
-    async def test_runs_come_oldest_first_and_as_they_were_kept_last(self, store: Store) -> None:
-        old, new = run_row("old"), run_row("new", created=NOW + 1)
-        await store.run(new)
-        await store.run(old)
-
-        await store.run(new._replace(state="closed", owner="", document='{"x": 1}'))
-
-        closed = new._replace(state="closed", owner="", document='{"x": 1}')
-        assert await store.runs() == [old, closed]
-
     async def test_a_setting_is_what_it_was_set_to_last(self, store: Store) -> None:
         assert await store.setting("colour") is None
 
@@ -370,7 +336,7 @@ class StoreConformance:
         await store.close()
 
     async def test_everything_is_there_after_reopening(self, store: Store) -> None:
-        await store.run(run_row("run"))
+        assert await store.own(run_row("run"), "")
         await store.setting("colour", "red")
         job = await store.accept("run", [draft("a"), draft("b")])
         await store.claim("me", "run", 1, NOW)

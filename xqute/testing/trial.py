@@ -14,6 +14,7 @@ import pytest_asyncio
 from ..job import Job
 from ..producer import Xqute
 from ..scheduler import Outcome, Scheduler
+from ..states import Answer, Presence
 from .bench import Bench
 
 #: What every scheduler does, unless `lacks` says why not.
@@ -22,13 +23,14 @@ BASIC: Final[Mapping[str, str]] = {
 }
 
 #: What may be declared in `supports`, and is skipped where it isn't. In this order they need the methods
-#: `refuse`, `disconnect`, `hold`, `another` (where class and options are not enough), `commands`, none.
+#: `refuse`, `disconnect`, `hold`, `another` (where class and options are not enough), `commands`, none, none.
 ABILITIES: Final[Mapping[str, str]] = {
     "refusal": "a test can make it refuse a job",
     "outage": "a test can make it unreachable",
     "kill_pending": "a test can make jobs wait in its queue, and killing one there keeps it from running",
     "reattach": "another object of it can ask about a job and end it, knowing only its uid",
     "count_commands": "a test can count the commands it runs",
+    "batch_submit": "one command submits many jobs",
     "kill_escaped": "a kill ends also what left the session of its job",
 }
 
@@ -48,7 +50,7 @@ class SchedulerTrial:
 
     Attributes:
         supports: Abilities it has, of `ABILITIES`.
-        lacks: Promises that can't be asked of it, or abilities it can't have: name → reason.
+        lacks: Abilities it can't have, and what every scheduler does but this one: name → reason.
         seconds: What anything may take at most.
         unknown_uid: The id of a job that its backend never had.
     """
@@ -152,3 +154,19 @@ def cancel_at_submission(
 
     monkeypatch.setattr(scheduler, "submit_jobs_nowait", submit_now)
     monkeypatch.setattr(scheduler, "submit_jobs", submit_later)
+
+
+def polls_of(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> list[Presence]:
+    """Have the engine ask often, and be soon sure; returns what it is told, as it is told."""
+    told: list[Presence] = []
+    poll = scheduler.poll_jobs
+
+    async def poll_jobs(jobs: Sequence[Job]) -> Mapping[Job, Answer]:
+        answers = await poll(jobs)
+        told.extend(answers[job].presence if job in answers else Presence.UNKNOWN for job in jobs)
+        return answers
+
+    monkeypatch.setattr(scheduler, "poll_jobs", poll_jobs)
+    monkeypatch.setattr(scheduler, "poll_seconds", 0.1)
+    monkeypatch.setattr(scheduler, "grace_seconds", 0.1)
+    return told

@@ -122,6 +122,10 @@ async def store(path):
     await store.close()
 
 
+#: A dump of what the first schema's xqute left, when its manager died.
+FIRST_SCHEMA = Path(__file__).parents[2] / "data" / "store_of_schema_1.sql"
+
+
 def schema_number(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
         return db.execute("PRAGMA user_version").fetchone()[0]
@@ -240,11 +244,11 @@ async def test_a_newer_schema_is_refused(path) -> None:
     await newer.open()
     await newer.close()
 
-    words = r"written by a newer xqute \(schema 7, this one knows 1\): update xqute"
+    words = r"written by a newer xqute \(schema 8, this one knows 2\): update xqute"
     with pytest.raises(SchemaMismatch, match=words):
         await SqliteStore(path).open()
 
-    assert schema_number(path) == 7
+    assert schema_number(path) == 8
 
 
 async def test_an_older_schema_is_migrated_with_all_it_holds(path) -> None:
@@ -261,7 +265,47 @@ async def test_an_older_schema_is_migrated_with_all_it_holds(path) -> None:
     await newer.close()
     assert [row.document for row in rows] == ["newer"] * 3
     assert newer.token == older.token
+    assert schema_number(path) == 3
+
+
+async def test_a_store_that_the_first_schema_s_xqute_left_is_read_and_goes_on(path) -> None:
+    db = sqlite3.connect(path)
+    db.executescript(FIRST_SCHEMA.read_text())
+    db.close()
+
+    store = SqliteStore(path)
+    await store.open()
+
+    [run] = await store.runs()
+    statuses = {row.id: (row.status, row.start, row.owner) for row in await store.page(Query(run=run.id))}
+    assert run.script == "/home/ann/sweep.py"
+    assert statuses == {1: (6, 1, ""), 2: (7, 1, ""), 3: (6, 1, ""), 4: (2, 1, "4242-abcd"), 5: (2, 0, "")}
+    assert await store.own(run._replace(owner="heir"), run.owner)
+    assert [row.id for row in await store.claim("heir", run.id, 9, 2e9)] == [5]
     assert schema_number(path) == 2
+    await store.close()
+
+
+async def test_a_store_of_an_older_schema_is_read_without_being_changed(path) -> None:
+    db = sqlite3.connect(path)
+    db.executescript(FIRST_SCHEMA.read_text())
+    db.close()
+    store = SqliteStore(path, readonly=True)
+
+    await store.open()
+
+    assert len(await store.page(Query())) == 5
+    with pytest.raises(StoreError, match="was opened for reading only"):
+        await store.accept("run", [JOB])
+    await store.close()
+    assert schema_number(path) == 1
+
+
+async def test_reading_a_store_that_is_not_there_makes_none(path) -> None:
+    with pytest.raises(StoreError, match=f"there is no store {path}"):
+        await SqliteStore(path, readonly=True).open()
+
+    assert not path.exists()
 
 
 async def test_a_migration_that_fails_changes_nothing(store, path) -> None:
@@ -272,7 +316,7 @@ async def test_a_migration_that_fails_changes_nothing(store, path) -> None:
     with pytest.raises(StoreError, match="no such table: missing"):
         await SqliteStore(path, steps=steps).open()
 
-    assert schema_number(path) == 1
+    assert schema_number(path) == 2
     await store.open()
     assert [row.document for row in await store.page(Query())] == ["document"]
 

@@ -18,8 +18,12 @@ _EXITS: Final[Mapping[int, str]] = {
     127: "its script, or what that needs, is not there",
 }
 
-#: Our wrapper could not create its claim, and did not run anything.
-_NO_CLAIM: Final = 75
+#: Our wrapper did not run anything: it could not create its files, or no process for the command.
+_NEVER_BEGAN: Final = 75
+
+
+#: How a start ended whose host was booted again.
+REBOOTED: Final = Reason(EndReason.LOST, {"message": "this host was rebooted while it ran"})
 
 
 def reason_of(status: int) -> Reason:
@@ -38,8 +42,8 @@ def reason_of(status: int) -> Reason:
         )
         return Reason(EndReason.SIGNAL, {"signal": number, "message": told})
     rc = os.WEXITSTATUS(status)
-    if rc == _NO_CLAIM:
-        told = "its wrapper could not create job.status"
+    if rc == _NEVER_BEGAN:
+        told = "its wrapper could not create its files, or no process for the command"
         return Reason(WaitReason.DISK_FULL, {"error": told})
     means = _EXITS.get(rc, "it ended before it could write one")
     told = f"its wrapper exited with {rc} and left no status: {means}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, ClassVar, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from ...errors import BackendUnavailable, SchedulerError, SubmitError
 from ...job import Job
@@ -18,11 +18,12 @@ from ...scheduler import Outcome, Scheduler
 from ...settings import LOCAL_FORKS, SUBMIT_BATCH
 from ...states import Answer, Presence
 from . import processes
+from .adopted import Adopted, find_wrappers, wrapper_of
 from .ending import Ending, Found, end
 from .exits import HAS_PIDFDS, Exits, Start
 from .leftovers import Leftovers
 from .processes import Process
-from .reasons import reason_of
+from .reasons import REBOOTED, reason_of
 from .starting import Starting, descriptor_limit, refusal, snapshot
 
 log = logging.getLogger("xqute.local")
@@ -46,6 +47,7 @@ class LocalScheduler(Scheduler):
     default_forks = LOCAL_FORKS
     max_batch = SUBMIT_BATCH
     grace_seconds = 0.0
+    on_this_host = True
     tells_ends = True
 
     #: Whether exits are seen by descriptors; else running jobs are asked in turn.
@@ -56,6 +58,8 @@ class LocalScheduler(Scheduler):
         self._running: dict[Job, Start] = {}
         # How the newest start of a job ended, as long as somebody holds the job.
         self._ends: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
+        self._adopted: dict[Job, Adopted] = {}
+        self._rebooted: WeakSet[Job] = WeakSet()
         self._exits: Exits | None = None
         self._leftovers = Leftovers()
         self._starting: Starting | None = None
@@ -66,13 +70,13 @@ class LocalScheduler(Scheduler):
         stack.push_async_exit(self._close)
         self._starting = Starting()
         self._exits = Exits(self._look, pidfds=self._pidfds)
-        for start in self._running.values():
+        for start in [*self._running.values(), *self._adopted.values()]:
             self._exits.add(start)
 
     async def _close(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
-        if kind is not None:
+        if kind is not None and not self.leaves_running:
             await self._abandon()
         try:
             await self._leftovers.close(hurry=kind is not None)
@@ -93,9 +97,10 @@ class LocalScheduler(Scheduler):
         for ending in late:
             ending.polite = ending.firm = now
         live = [Ending(start.job, start=start, polite=now, firm=now) for start in self._running.values()]
+        adopted = [Ending(job, stranger=wrapper_of(job), polite=now, firm=now) for job in self._adopted]
         try:
             async with asyncio.timeout(ABANDON_SECONDS):
-                await self._end([*live, *late])
+                await self._end([*live, *adopted, *late])
         except TimeoutError:
             log.error("left in a hurry: processes of jobs may still be running")  # noqa: TRY400
 
@@ -170,7 +175,9 @@ class LocalScheduler(Scheduler):
     def _note(self, start: Start) -> None:
         """Keep what is known about a start that ended."""
         job, code = start.job, start.exit
-        if self._running.get(job) is start and code is not None:
+        if self._adopted.get(job) is start:
+            del self._adopted[job]
+        elif self._running.get(job) is start and code is not None:
             del self._running[job]
             self._ends[job] = code
             job.usage = start.usage
@@ -194,15 +201,23 @@ class LocalScheduler(Scheduler):
         code = self._ends.get(job)
         if code is not None:
             return Answer(Presence.GONE, reason_of(code))
-        return Answer(Presence.RUNNING if self._stranger(job) else Presence.GONE)
+        if wrapper_of(job) is not None:
+            return Answer(Presence.RUNNING)
+        return Answer(Presence.GONE, REBOOTED if job in self._rebooted else None)
 
-    def _stranger(self, job: Job) -> Process | None:
-        """The wrapper of a job that another process started, when it runs."""
-        process = processes.read(int(job.uid)) if job.uid.isdecimal() else None
-        if process is None:
-            return None
-        ours = processes.mark_of(process.pid) == job.mark.encode()
-        return process if ours else None
+    # What another process started
+
+    async def find_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, int | str]:
+        return await find_wrappers(jobs, {job: job.script(self) for job in jobs})
+
+    async def adopt_jobs(self, jobs: Sequence[Job], *, rebooted: bool) -> None:
+        if rebooted:
+            self._rebooted.update(jobs)
+        for job in jobs:
+            process = None if job in self._running else wrapper_of(job)
+            if process is not None and self._exits is not None:
+                self._adopted[job] = start = Adopted(job, process)
+                self._exits.add(start)
 
     # Killing
 
@@ -222,7 +237,7 @@ class LocalScheduler(Scheduler):
 
     def _ending(self, job: Job, now: float, grace: float) -> Ending:
         start = self._running.get(job)
-        stranger = None if start or job in self._ends else self._stranger(job)
+        stranger = None if start or job in self._ends else wrapper_of(job)
         polite = max(now, start.begun + YOUNG_SECONDS) if start else now
         return Ending(job, start=start, stranger=stranger, polite=polite, firm=polite + grace)
 

@@ -1,0 +1,99 @@
+"""Running the program until it is done, and what must be true then however often it died."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.crash.work import GOOD
+from xqute import JobStatus
+from xqute.metadir import read_start
+from xqute.store import Query
+from xqute.stores.sqlite import SqliteStore
+
+ROOT = Path(__file__).parents[2]
+KILLED = 137
+
+
+def session(directory: Path, *, crash: str = "", seconds: float = 0.0) -> int:
+    """Run the program once; its exit status."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.work", directory, str(seconds)],
+        cwd=ROOT,
+        env={**os.environ, "XQUTE_CRASH_AT": crash},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (0, KILLED), done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode
+
+
+def stored(metadir: Path) -> dict[str, object]:
+    """The rows of the store by the names of their jobs."""
+
+    async def read():
+        store = SqliteStore(metadir / "xqute.db", readonly=True)
+        await store.open()
+        try:
+            return store.token, await store.page(Query(limit=10_000))
+        finally:
+            await store.close()
+
+    token, rows = asyncio.run(read())
+    return token, {json.loads(row.call)["argv"][5]: row for row in rows}
+
+
+def processes_of(token: str) -> list[str]:
+    """Processes of this store's jobs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and f"XQUTE_JOB={token}-".encode() in (entry / "environ").read_bytes():
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+def executions(directory: Path) -> Counter:
+    return Counter(line.split()[0] for line in (directory / "executions").read_text().splitlines())
+
+
+def check(directory: Path) -> None:
+    """Nothing was lost, nothing ran twice, and what is told is what happened."""
+    token, rows = stored(directory / "meta")
+    ran = executions(directory)
+    hooks = {tuple(line.split()[:2]) for line in (directory / "hooks").read_text().splitlines()}
+    assert not (directory / "overlaps").exists(), (directory / "overlaps").read_text()
+    assert processes_of(token) == []
+    for name in [*GOOD, "hold", "flaky"]:
+        assert rows[name].status == JobStatus.FINISHED, (name, rows[name])
+        assert ran[name] == (2 if name == "flaky" else 1), (name, ran)
+        assert ("succeeded", name) in hooks
+        assert (directory / "meta" / str(rows[name].id) / "job.stdout").read_text() == f"{name} done\n"
+    assert rows["fails"].status == JobStatus.FAILED
+    assert json.loads(rows["fails"].document)["reason"][:1] == ["EXIT"]
+    assert rows["endless"].status == JobStatus.KILLED
+    assert {("failed", "fails"), ("killed", "endless")} <= hooks
+    assert {hook for hook in hooks if hook[0] == "queued"} == {("queued", name) for name in rows}
+    for row in rows.values():
+        check_files(directory / "meta" / str(row.id), row.start)
+
+
+def check_files(job: Path, newest: int) -> None:
+    """The files of starts never mix: what lies in a directory is of the start it is named by."""
+    scripts = [*job.glob("job.wrapped.*"), *job.glob("job.retry/*/job.wrapped.*")]
+    for script in scripts:
+        start = newest if script.parent == job else int(script.parent.name)
+        assert read_start(str(script)) == start, script
+        status = script.parent / "job.status"
+        if status.exists():
+            assert len(re.findall(r"^RUNNING", status.read_text(), re.MULTILINE)) == 1, status

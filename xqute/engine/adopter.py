@@ -1,0 +1,125 @@
+"""Takes over the jobs that a manager which is gone had claimed: some run, some ended, some never began.
+
+What the store says of a claimed job may be old: a manager tells the store of a hand-over some
+milliseconds after it. The claim is durable before, and the files tell the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from .. import metadir
+from ..crash import crash_point
+from ..job import Job
+from ..settings import PARKED
+from ..states import JobStatus, Reason
+from .lifecycle import Lifecycle
+from .room import Live, Room
+from .submitter import Submitter
+from .watcher import Watcher
+
+#: Jobs whose files are read without letting the event loop breathe.
+_BATCH = 50
+
+
+class Adopter:
+    """Works off `room.inherited`, once, before anything new is handed over."""
+
+    def __init__(
+        self,
+        room: Room,
+        lifecycle: Lifecycle,
+        submitter: Submitter,
+        watcher: Watcher,
+        *,
+        handed: Callable[[Live], None],
+    ) -> None:
+        """Call `handed` with what the scheduler has."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._submitter = submitter
+        self._watcher = watcher
+        self._handed = handed
+
+    async def adopt(self) -> None:
+        """Return when it is known of each whether it was handed over, and each of those is watched."""
+        lives, self._room.inherited = self._room.inherited, []
+        if not lives:
+            return
+        for live in lives:
+            if live.handed:
+                self._take_over(live)
+        await self._find_out([live for live in lives if not live.handed])
+        crash_point("after it is known what was handed over")
+        handed = [live for live in lives if live.handed and self._room.live.get(live.job.id) is live]
+        await self._room.scheduler.adopt_jobs([live.job for live in handed], rebooted=self._room.rebooted)
+        await self._watcher.look_at(handed)
+        crash_point("after what was handed over is watched")
+
+    def _take_over(self, live: Live) -> None:
+        """The store says that the scheduler has it."""
+        job = live.job
+        live.cleared = live.prepared = True
+        if job.status is JobStatus.KILLING:
+            live.stopped_by = str(job.kept_reason.detail.get("by", "request"))
+        else:
+            detail = {"scheduler": self._room.scheduler.name, "uid": job.uid, "message": "taken over"}
+            code = "RUNNING" if job.status is JobStatus.RUNNING else "PENDING"
+            self._lifecycle.explain(job, Reason(code, detail))
+        self._handed(live)
+
+    async def _find_out(self, lives: Sequence[Live]) -> None:
+        """The store says that they were claimed: were they handed over?"""
+        unknown: dict[Job, Live] = {}
+        for place, live in enumerate(lives, 1):
+            if live.job.will_retry:  # its manager died before it recorded the attempt
+                live.job.will_retry = False
+                live.job.attempt += 1
+            uid = self._uid_of(live)
+            if uid:
+                self._submitter.arrived(live, uid)
+            else:
+                unknown[live.job] = live
+            if place % _BATCH == 0:
+                await asyncio.sleep(0)
+        if not unknown:
+            return
+        found = await self._room.scheduler.find_jobs(list(unknown))
+        never = [live for job, live in unknown.items() if not self._arrive(live, found.get(job))]
+        await self._begin_again(never)
+
+    def _uid_of(self, live: Live) -> str:
+        """The scheduler's id of this very start, where its manager came to write it down."""
+        job = live.job
+        try:
+            live.cleared = metadir.read_start(job.script(self._room.scheduler)) == job.start
+        except FileNotFoundError:
+            live.cleared = False
+        return metadir.read_uid(job.directory) if live.cleared else ""
+
+    def _arrive(self, live: Live, uid: int | str | None) -> bool:
+        """Whether the scheduler had it, or its claim proves that it began."""
+        if uid is None and live.cleared:
+            uid = metadir.read_claim(live.job.directory)
+        if uid is None:
+            return False
+        self._submitter.arrived(live, uid)
+        return True
+
+    async def _begin_again(self, lives: Sequence[Live]) -> None:
+        """They were claimed and never began: the same start is handed over, or the claim given back."""
+        room = self._room
+        wanted = [live for live in lives if live.job.id not in room.unpushed]
+        for live in wanted:
+            live.inherited = False
+            room.ready.append(live)
+        others = [live.job for live in lives if live.job.id in room.unpushed]
+        await room.store.release(room.owner, [job.id for job in others])
+        for job in others:
+            room.leave(job)
+            job.start -= 1
+            job.after = PARKED
+            self._lifecycle.recorder.add(job)
+        room.ready.sort(key=lambda live: (-live.job.call.options.priority, live.job.id))
+        room.claim_wanted.set()

@@ -1,0 +1,196 @@
+"""Which run a producer works on, and that nobody else does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from datetime import datetime
+from typing import NamedTuple
+
+from ..crash import crash_point
+from ..errors import RunNotFound, RunOwned
+from ..owner import Owner, OwnerPresence
+from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
+from ..states import JobStatus
+from ..store import RunRow
+from .room import Room
+
+log = logging.getLogger("xqute.engine")
+
+
+class Wish(NamedTuple):
+    """Which run a user wants.
+
+    Attributes:
+        resume: Go on with an earlier one; wait: until its owner ended; everything: also with the jobs
+            that nobody pushes again.
+        run: Its id; empty: the newest of this script.
+        script: What program pushes: the path of the script.
+        cwd: Where this program is.
+    """
+
+    resume: bool
+    wait: bool
+    everything: bool
+    run: str
+    script: str
+    cwd: str
+
+
+class Ownership:
+    """One producer's hold on its run: taken before anything is changed, given back when it leaves.
+
+    Attributes:
+        cwd: Where the run's jobs were pushed, unless one says otherwise.
+        rebooted: The host of the owner before was booted again since.
+    """
+
+    def __init__(self, room: Room, me: Owner, wish: Wish) -> None:
+        """Nothing is owned yet."""
+        self._room = room
+        self._me = me
+        self._wish = wish
+        self._row: RunRow | None = None
+        self._owned = False
+        self.cwd = wish.cwd
+        self.rebooted = False
+
+    async def take(self) -> bool:
+        """Own the run; True when it is an earlier one, taken over just now.
+
+        Raises:
+            RunOwned: A living process owns it.
+            RunNotFound: There is no such run.
+        """
+        if self._owned:
+            return False
+        if self._row is not None:
+            await self._take_again(self._row)
+            return False
+        row = await self._earlier() if self._wish.resume else None
+        if row is None:
+            await self._begin()
+            return False
+        self._room.run = row.id
+        return True
+
+    async def give_back(self) -> None:
+        """Whoever wants may go on with the run."""
+        if self._owned and self._row is not None:
+            self._owned = False
+            crash_point("before a run is given back")
+            closed = self._row._replace(state="closed", owner="", lease=0.0)
+            if await self._room.store.own(closed, self._row.owner):
+                self._row = closed
+
+    async def renew(self) -> bool:
+        """Say that this owner lives, where nobody can look at it; False: the run was taken over."""
+        if self._row is None or not self._owned:
+            return True
+        lease = self._room.now() + LEASE_SECONDS
+        if await self._room.store.own(self._row._replace(lease=lease), self._row.owner):
+            return True
+        self._owned = False
+        return False
+
+    async def _begin(self) -> None:
+        """A new run."""
+        if not self._wish.resume:
+            await self._mention_unfinished()
+        document = json.dumps({"cwd": self._wish.cwd, "last": str(self._me)})
+        new = RunRow(secrets.token_hex(4), self._wish.script, "closed", "", self._room.now(), document)
+        self._room.run = new.id
+        await self._own(new)
+
+    async def _take_again(self, row: RunRow) -> None:
+        if not await self._own(row):
+            raise RunOwned(f"run {row.id} was taken over by another process while this one was away")
+
+    async def _own(self, row: RunRow) -> bool:
+        """Take a run from whom the row names; False: somebody else was faster."""
+        mine = row._replace(state="owned", owner=str(self._me), lease=self._room.now() + LEASE_SECONDS)
+        crash_point("before a run is owned")
+        self._owned = await self._room.store.own(mine, row.owner)
+        crash_point("after a run is owned")
+        if self._owned:
+            self._row = mine
+        return self._owned
+
+    # Earlier runs
+
+    async def _earlier(self) -> RunRow | None:
+        """The run to go on with, owned; None: there is none yet."""
+        told = False
+        while True:
+            row = await self._find()
+            if row is None:
+                return None
+            living = self._living_owner(row)
+            if living is None:
+                if await self._inherit(row):
+                    return row
+                continue
+            if not self._wish.wait:
+                raise RunOwned(
+                    f"run {row.id} is owned by {living}, which lives: wait for it with resume='wait', "
+                    f"or end that process first"
+                )
+            if not told:
+                log.warning("run %s is owned by %s: waiting until that ends", row.id, living)
+                told = True
+            await asyncio.sleep(REQUESTS_SECONDS)
+
+    async def _find(self) -> RunRow | None:
+        wanted = self._wish.run
+        rows = await self._room.store.runs(None if wanted else self._wish.script)
+        if not wanted:
+            return rows[0] if rows else None
+        found = next((row for row in rows if row.id == wanted), None)
+        if found is None:
+            raise RunNotFound(f"there is no run {wanted!r} here; `xqute ls` shows which there are")
+        return found
+
+    def _living_owner(self, row: RunRow) -> str | None:
+        """The owner as a sentence names it; None when the run may be taken."""
+        owner = Owner.parse(row.owner)
+        if owner is None:
+            return None
+        presence = owner.presence
+        if presence is OwnerPresence.ALIVE:
+            return owner.told
+        if presence is OwnerPresence.ELSEWHERE and row.lease > self._room.now():
+            return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"
+        return None
+
+    async def _inherit(self, row: RunRow) -> bool:
+        known = json.loads(row.document)
+        last = Owner.parse(known.get("last", ""))
+        document = json.dumps({**known, "last": str(self._me)})
+        if not await self._own(row._replace(document=document)):
+            return False
+        self.cwd = known.get("cwd", self.cwd)
+        self.rebooted = last is not None and last.presence is OwnerPresence.REBOOTED
+        return True
+
+    async def _mention_unfinished(self) -> None:
+        """Say once that an earlier run of this script can be finished."""
+        store = self._room.store
+        rows = (row for row in await store.runs(self._wish.script) if self._living_owner(row) is None)
+        row = next(rows, None)
+        if row is None:
+            return
+        counts = await store.counts(row.id)
+        left = sum(count for status, count in counts.items() if not JobStatus(status).final)
+        if left:
+            log.warning(
+                "run %s of this script, begun %s, was not finished: %s of %s jobs are left. This is a new "
+                "run beside it; Xqute(resume=True) or `xqute resume %s` goes on with that one",
+                *(row.id, _told(row.created), left, sum(counts.values()), row.id),
+            )
+
+
+def _told(moment: float) -> str:
+    """A time as people read it."""
+    return datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")

@@ -1,0 +1,71 @@
+"""What other processes ask of the one that owns a run, and how they know that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+
+from ..crash import crash_point
+from ..errors import StoreUnavailable
+from ..job import Job
+from ..settings import LEASE_RENEW_SECONDS, REQUESTS_SECONDS
+from ..store import Request
+from .killer import Killer
+from .lifecycle import Lifecycle
+from .ownership import Ownership
+from .room import TAKEN_OVER, Room, StopReason
+
+log = logging.getLogger("xqute.engine")
+
+
+class Requests:
+    """One task: every second it takes the requests that were left, and now and then renews the lease."""
+
+    def __init__(self, room: Room, lifecycle: Lifecycle, killer: Killer, ownership: Ownership) -> None:
+        """Nothing is looked at yet."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._killer = killer
+        self._ownership = ownership
+        self._renewed = 0.0
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        """Work until cancelled.
+
+        Args:
+            group: Where kills run, which take their grace.
+        """
+        self._renewed = asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(REQUESTS_SECONDS)
+            try:
+                asked = await self._room.store.asked(self._room.run)
+                await self._renew()
+            except StoreUnavailable as exc:
+                log.debug("requests can't be read now: %s", exc)
+                continue
+            crash_point("after requests are taken")
+            if asked:
+                group.create_task(self._kill(asked), name="xqute requests")
+
+    async def _renew(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._renewed < LEASE_RENEW_SECONDS:
+            return
+        self._renewed = now
+        if not await self._ownership.renew():
+            told = f"another process took run {self._room.run} over"
+            self._room.request_stop(StopReason(TAKEN_OVER, told))
+
+    async def _kill(self, asked: Sequence[Request]) -> None:
+        graces: dict[float | None, list[Job]] = {}
+        wanted = {request.job: request for request in asked if request.what == "kill"}
+        for row in await self._room.store.get(list(wanted)):
+            job = self._room.find(row)
+            if not job.status.final and await self._lifecycle.may_kill(job):
+                grace = json.loads(wanted[row.id].detail).get("grace")
+                graces.setdefault(grace, []).append(job)
+        for grace, jobs in graces.items():
+            await self._killer.kill(jobs, StopReason("request", "asked by another process"), grace)

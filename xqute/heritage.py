@@ -1,0 +1,129 @@
+"""The jobs of an earlier run: found again when a script pushes them once more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from .crash import crash_point
+from .engine.lifecycle import Lifecycle
+from .engine.room import Live, Room
+from .job import Job
+from .rules.definition import Matching
+from .settings import PARKED
+from .states import JobEvent, JobStatus, Reason
+from .store import Query, Row
+from .task import Call
+
+#: Rows read at a time.
+_PAGE = 1000
+
+_WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
+
+
+class Heritage:
+    """What an earlier session of the same run left.
+
+    Jobs that run are watched from the beginning. All others wait until they are pushed again: what
+    ended well is reused, what waits may run, what failed or was killed gets a new start.
+
+    Attributes:
+        jobs: Those that were not pushed again yet, by id.
+        reused: How many ended before, and were pushed again.
+    """
+
+    def __init__(self, room: Room, lifecycle: Lifecycle, load: Callable[[Row], Job]) -> None:
+        """Nothing is inherited yet; `load` makes the job of a row."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._load = load
+        self._matching = Matching(())
+        self.jobs: dict[int, Job] = {}
+        self.reused = 0
+
+    async def take_over(self) -> None:
+        """Get to know the jobs of the run, which is ours by now."""
+        async for row in self._rows():
+            self._take(row)
+        self._matching = Matching((job.id, job.call) for job in self.jobs.values())
+        crash_point("after the jobs of a run are read")
+
+    async def park(self) -> None:
+        """None of them may run before it is pushed again."""
+        for job in self.jobs.values():
+            if job.status is JobStatus.QUEUED and job.id not in self._room.live and job.after < PARKED:
+                job.after = PARKED
+                self._lifecycle.recorder.add(job)
+        await self._lifecycle.recorder.flush()
+        crash_point("after the jobs of a run are parked")
+
+    async def _rows(self) -> AsyncIterator[Row]:
+        beyond = 0
+        while rows := await self._room.store.page(Query(run=self._room.run, beyond=beyond, limit=_PAGE)):
+            for row in rows:
+                yield row
+            beyond = rows[-1].id
+            await asyncio.sleep(0)
+
+    def _take(self, row: Row) -> None:
+        job = self._load(row)
+        self.jobs[job.id] = job
+        if row.owner and not job.status.final:
+            live = Live(job, asyncio.get_running_loop().time())
+            live.inherited = True
+            live.handed = job.status.live
+            self._room.live[job.id] = live
+            self._room.inherited.append(live)
+            self._room.unpushed.add(job.id)
+        if job.untold:
+            self._room.untold.append(job)
+
+    @property
+    def left(self) -> int:
+        """How many were not pushed again, and have not ended well."""
+        return sum(1 for job in self.jobs.values() if job.status not in _WELL)
+
+    def match(self, calls: Sequence[Call]) -> list[Job | None]:
+        """The jobs that these calls made in the earlier session; None for new ones."""
+        return [self._match(call) for call in calls] if self.jobs else [None] * len(calls)
+
+    def _match(self, call: Call) -> Job | None:
+        while (id_ := self._matching.take(call)) is not None:
+            job = self.jobs.get(id_)
+            if job is None:
+                continue  # somebody asked for it by its id before
+            if job.status not in _WELL:
+                if job.id not in self._room.live:
+                    job.call = call  # how it is to run may have changed
+                return job
+            if job.status is JobStatus.SKIPPED or os.path.isdir(job.directory):
+                return job
+        return None
+
+    def give_back(self, jobs: Sequence[Job | None]) -> None:
+        """These were found, and could not be pushed after all."""
+        for job in reversed(jobs):
+            if job is not None:
+                self._matching.put_back(job.call, job.id)
+
+    def know(self, job: Job) -> None:
+        """It belongs to this session from now on."""
+        del self.jobs[job.id]
+        self._room.unpushed.discard(job.id)
+        self._room.counts[job.status] += 1
+
+    def enter(self, job: Job) -> None:
+        """It is pushed again: it belongs to this session, and is run where that is left to do."""
+        room = self._room
+        self.know(job)
+        if job.status in _WELL:
+            job.cached = True
+            self.reused += 1
+        elif job.status.final:
+            self._lifecycle.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED"))
+        elif job.id not in room.live:
+            job.after = 0.0 if job.after >= PARKED else job.after
+            room.alarm.set(job.after)
+            self._lifecycle.recorder.add(job)
+        room.claim_wanted.set()

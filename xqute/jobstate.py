@@ -1,0 +1,130 @@
+"""Where a job stands, and how a store keeps that: no files, no scheduler, nothing to wait for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .states import JobStatus, Reason, Status
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_ACCEPTED: Final = Reason("ACCEPTED")
+_NOTHING: Final[Mapping[str, float]] = {}
+
+
+class JobState:
+    """The part of a job that outlives its process; `Job` says what each attribute is.
+
+    Attributes:
+        kept_reason: The reason that is in the store.
+        after: May not start before this time; UTC seconds.
+        resubmits: How often the newest start was handed over again.
+        kill_grace: Seconds of the kill under way, where they were given.
+        pushed_at: The directory it was pushed in, where that is not the one of its run.
+        untold: Hooks (name, what it said) that plugins have not been told yet.
+    """
+
+    __slots__ = (
+        "_history",
+        "after",
+        "attempt",
+        "cached",
+        "created",
+        "ended",
+        "id",
+        "kept_reason",
+        "kill_grace",
+        "pushed_at",
+        "rc",
+        "resubmits",
+        "start",
+        "started",
+        "status",
+        "submitted",
+        "uid",
+        "untold",
+        "usage",
+        "will_retry",
+    )
+
+    def __init__(self, id: int, created: float) -> None:
+        """Not accepted yet."""
+        self.id = id
+        self.status = JobStatus.INIT
+        self.kept_reason = _ACCEPTED
+        self.rc: int | None = None
+        self.attempt = 1
+        self.start = 0
+        self.resubmits = 0
+        self.kill_grace: float | None = None
+        self.will_retry = False
+        self.cached = False
+        self.created = created
+        self.submitted: float | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.uid = ""
+        self.after = 0.0
+        self.usage: Mapping[str, float] = _NOTHING
+        self.pushed_at = ""
+        self.untold: tuple[tuple[str, ...], ...] = ()
+        self._history: tuple[list[Any], ...] = ()
+
+    async def history(self) -> list[Status]:
+        """Everything that happened to it, oldest first."""
+        return [Status.of(line) for line in self._history]
+
+    def like(self, other: JobState) -> None:
+        """Become what a job is that was drafted together with it."""
+        self.status = other.status
+        self.kept_reason = other.kept_reason
+        self.pushed_at = other.pushed_at
+        self.untold = other.untold
+        self._history = other._history
+
+    def note(self, date: float) -> None:
+        """Add where it stands to its history."""
+        code, detail = self.kept_reason.as_json()
+        line = [date, int(self.status), self.start, self.attempt, code, detail]
+        # jobs pushed together share their first line, so it is replaced, not appended to
+        self._history = (*self._history, line)
+
+    def document(self) -> str:
+        """What a store keeps of it, beside the columns."""
+        times = [self.created, self.submitted, self.started, self.ended]
+        kept: dict[str, Any] = {"times": times, "history": self._history}
+        if self.rc is not None:
+            kept["rc"] = self.rc
+        if self.usage:
+            kept["usage"] = self.usage
+        if self.resubmits:
+            kept["resubmits"] = self.resubmits
+        if self.will_retry:
+            kept["will_retry"] = True
+        if self.pushed_at:
+            kept["pushed_at"] = self.pushed_at
+        if self.untold:
+            kept["untold"] = self.untold
+        kept["reason"] = self.kept_reason.as_json()
+        return _encode(kept)
+
+    def restore(
+        self, status: int, start: int, attempt: int, uid: str, document: str, *, after: float = 0.0
+    ) -> None:
+        """Become what a store kept."""
+        kept = json.loads(document)
+        self.status = JobStatus(status)
+        self.start = start
+        self.attempt = attempt
+        self.uid = uid
+        self.after = after
+        self.created, self.submitted, self.started, self.ended = kept["times"]
+        self._history = tuple(kept["history"])
+        self.rc = kept.get("rc")
+        self.usage = kept.get("usage", _NOTHING)
+        self.resubmits = kept.get("resubmits", 0)
+        self.will_retry = kept.get("will_retry", False)
+        self.pushed_at = kept.get("pushed_at", "")
+        self.untold = tuple(tuple(hook) for hook in kept.get("untold", ()))
+        self.kept_reason = Reason(*kept["reason"])

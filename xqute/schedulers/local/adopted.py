@@ -1,0 +1,67 @@
+"""Wrappers that another process started: seen by their number, start time and mark."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ...job import Job
+from . import processes
+from .exits import Start
+from .processes import Process
+
+#: What takes the place of an exit status that only a parent gets.
+ADOPTED: Final = -2
+
+#: Processes read without letting the event loop breathe: some milliseconds.
+_BATCH: Final = 100
+
+
+class Adopted(Start):
+    """A wrapper that runs and is nobody's child here; it has no exit status."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, job: Job, process: Process) -> None:
+        super().__init__(job, process.pid)
+        self._process = process
+
+    def reap(self) -> bool:
+        """Whether it has ended."""
+        if self.exit is not None:
+            return True
+        if processes.read(self.pid) == self._process:
+            return False
+        self.exit = ADOPTED
+        self.until = processes.ticks_now()
+        return True
+
+
+def wrapper_of(job: Job) -> Process | None:
+    """The wrapper of a job that another process started, when it runs."""
+    process = processes.read(int(job.uid)) if job.uid.isdecimal() else None
+    if process is None:
+        return None
+    ours = processes.mark_of(process.pid) == job.mark.encode()
+    return process if ours else None
+
+
+async def find_wrappers(jobs: Sequence[Job], scripts: Mapping[Job, str]) -> dict[Job, int]:
+    """Wrappers of jobs whose number nobody kept: what leads a session, has the mark and runs the script."""
+    marks = {job.mark.encode(): job for job in jobs}
+    found: dict[Job, int] = {}
+    for place, pid in enumerate(processes.pids(), 1):
+        job = marks.get(processes.mark_of(pid))
+        if job is not None and _runs(pid, scripts[job]):
+            found[job] = pid
+        if place % _BATCH == 0:
+            await asyncio.sleep(0)
+    return found
+
+
+def _runs(pid: int, script: str) -> bool:
+    """Whether this process leads a session and runs the script."""
+    process = processes.read(pid)
+    return process is not None and process.session == pid and os.fsencode(script) in processes.arguments(pid)
