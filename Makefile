@@ -13,12 +13,12 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 # One pip at a time in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test check soak bench peers docs clean
+.PHONY: help demo test check soak chaos bench peers docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  ARGS="..." is handed to the script of demo, bench, peers and to pytest; PYTHON=... picks the Python.'
+	@echo '  ARGS="..." is handed to the script of demo, chaos, bench, peers and to pytest; PYTHON=... picks the Python.'
 
 demo: $(VENV)/.runtime ## compress and checksum the standard library as jobs, and print a table
 	@$(BIN)/python examples/demo.py $(ARGS)
@@ -42,6 +42,9 @@ soak: $(VENV)/.dev ## the delicate proofs, ten times in a row
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
 	    $(BIN)/python -m pytest -q -m "soak" $(ARGS) || exit 1; \
 	done
+
+chaos: $(VENV)/.dev ## kill a manager at random for five minutes; nothing may be lost or run twice
+	@$(BIN)/python -m tests.crash.chaos $(ARGS)
 
 docs: $(VENV)/.docs ## the documentation, into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -90,7 +93,7 @@ $(VENV)/.pip: $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[cli]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime $(VENV)/.pip pyproject.toml

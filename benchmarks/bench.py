@@ -23,6 +23,7 @@ import shared
 #: What a topic is called, and the module that measures it.
 TOPICS = {
     "spawn": "spawn",
+    "durable": "durable",
     "latency": "latency",
     "push": "push",
     "cpu": "cpu",

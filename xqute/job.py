@@ -12,8 +12,7 @@ from . import metadir, wrapper
 from .errors import JobFailed, JobKilled, ResultTooLarge
 from .jobstate import JobState
 from .options import seconds
-from .printable import printable
-from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES
+from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
 from .states import JobStatus, Reason
 from .task import Call, shorten
 
@@ -101,7 +100,7 @@ class Job(JobState):
     @property
     def title(self) -> str:
         """The label given at push, or the command, shortened."""
-        return printable(self.call.options.title) or shorten(self.call.cmd)
+        return shorten(self.call.options.title, TITLE_WIDTH) or shorten(self.call.cmd)
 
     @property
     def user(self) -> str:
@@ -253,6 +252,7 @@ class Job(JobState):
                 cwd=options.cwd or self.pushed_at or self._keeper.cwd,
                 exports=self.exports(),
                 start=self.start,
+                whose=self.identity,
                 stdin=options.stdin or os.devnull,
                 stdout=options.stdout or "",
                 stderr=options.stderr or "",
@@ -274,6 +274,11 @@ class Job(JobState):
     def mark(self) -> str:
         """What `XQUTE_JOB` is in the environment of each of its processes, in every start."""
         return f"{self._keeper.token}-{self.id}"
+
+    @property
+    def identity(self) -> str:
+        """Which job, also among those that had its number in a store that was deleted or damaged."""
+        return f"{self.mark} {self.created:.6f}"
 
     def exports(self) -> dict[str, str]:
         """The environment variables its script sets."""

@@ -30,7 +30,7 @@ from typing import Final
 from .crash import crash_point
 from .errors import MetadirError
 from .printable import printable
-from .settings import SCRIPT_HEAD_BYTES, STATUS_MAX_BYTES
+from .settings import SCRIPT_HEAD_BYTES, SCRIPT_MAX_BYTES, STATUS_MAX_BYTES
 from .states import FileNews, FileState
 
 STATUS: Final = "job.status"
@@ -75,7 +75,7 @@ def prepare_root(metadir: str | os.PathLike[str]) -> Path:
     root = Path(os.path.abspath(metadir))
     probe = root / f".xqute-probe-{os.getpid()}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe.unlink(missing_ok=True)  # of a process that died here; planted, it is not followed
         _make_new(probe, b"")
         probe.unlink()
@@ -199,25 +199,32 @@ def write_script(path: str, text: str) -> None:
         os.close(fd)
 
 
-def read_start(script: str) -> int | None:
-    """Which start of a job the files beside this script are of; None: it does not say.
+def read_start(script: str, whose: str) -> int | None:
+    """Which start of a job the files beside this script are of.
+
+    Args:
+        script: Its path.
+        whose: The job's `identity`.
+
+    Returns:
+        0: They are another job's, whose directory is used again. None: nothing says it.
 
     All files of earlier starts are put away before the script of a start is written.
 
     Raises:
-        FileNotFoundError: There is no script, and so no file of a start that counts.
         OSError: It could not be read this time.
     """
-    fd = os.open(script, _FLAGS)
     try:
-        content = os.read(fd, SCRIPT_HEAD_BYTES)
-    finally:
-        os.close(fd)
-    told = _START.search(content)
-    return int(told[1]) if told else None
+        content = read_small(script, SCRIPT_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    told = _START.search(content[:SCRIPT_HEAD_BYTES]) if isinstance(content, bytes) else None
+    if told is None:
+        return None
+    return int(told[1]) if told[2].decode("utf-8", "replace") == whose else 0
 
 
-_START: Final = re.compile(rb"^# xqute start (\d{1,9})$", re.MULTILINE)
+_START: Final = re.compile(rb"^# xqute start (\d{1,9}) of (.*)$", re.MULTILINE)
 
 
 def read_uid(directory: str) -> str:

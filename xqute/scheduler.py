@@ -120,7 +120,7 @@ class Scheduler(ABC):
         Raises:
             SchedulerError: Some could not be ended, or could not be asked to.
         """
-        outcomes = await asyncio.gather(*(_outcome(self.kill_job(job)) for job in jobs))
+        outcomes = await asyncio.gather(*(_in_turn(self.kill_job(job), n) for n, job in enumerate(jobs)))
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if len(errors) == 1:
             raise errors[0]
@@ -212,6 +212,13 @@ def _annotated(cls: type[Scheduler]) -> Any:
             raise OptionError(msg) from exc
         return typing.get_args(given)[0] if typing.get_args(given) else given
     return None
+
+
+async def _in_turn(answer: typing.Awaitable[Any], turns: int) -> Any:
+    """Its outcome, begun so many turns of the event loop later: each may start a process at once."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return await _outcome(answer)
 
 
 async def _outcome(answer: typing.Awaitable[Any]) -> Any:

@@ -87,8 +87,14 @@ AHEAD: Final = 16
 #: Largest result of a command, in bytes.
 RESULT_MAX_BYTES: Final = 16 * 1024 * 1024
 
+#: A longer title is shown shortened.
+TITLE_WIDTH: Final = 200
+
 #: Status and rc files are some bytes; more is not from a wrapper.
 STATUS_MAX_BYTES: Final = 4096
+
+#: No script is larger: the kernel takes no longer command line, and no environment, than some megabytes.
+SCRIPT_MAX_BYTES: Final = 64 * 1024 * 1024
 
 #: How far into a script its start is looked for: the scheduler's directives stand before it.
 SCRIPT_HEAD_BYTES: Final = 16 * 1024

@@ -22,7 +22,7 @@ class Script:
 
     Attributes:
         directory: The job's directory, absolute.
-        start: Which start it is; who comes later reads it there (`metadir.read_start`).
+        start, whose: Which start of which job; who comes later reads it there (`metadir.read_start`).
         argv: What to execute.
         cwd: Where.
         exports: Environment variables for the payload, over what the scheduler gives.
@@ -38,6 +38,7 @@ class Script:
     cwd: str
     exports: Mapping[str, str]
     start: int = 1
+    whose: str = ""
     stdin: str = "/dev/null"
     stdout: str = ""
     stderr: str = ""
@@ -58,6 +59,7 @@ def fill(script: Script) -> str:
     holes = {
         "DIRECTIVES": "\n".join(script.directives),
         "START": str(script.start),
+        "WHOSE": script.whose,
         "DIR": quote(d),
         "ARGV": _argv(script.argv),
         "CWD": quote(script.cwd),
@@ -94,12 +96,13 @@ def _prescript(text: str) -> str:
     """Run it in the payload's shell, so that `export`, `cd` and `ulimit` count.
 
     Its output goes to the job's stderr: stdout is the result. Under `set -e`, so that a `cd` that
-    fails doesn't leave the command running somewhere else.
+    fails doesn't leave the command running somewhere else. As one word, so that an open quote in it
+    ends with it, and not in the middle of the command.
     """
     if not text.strip():
         return ""
     told = f"trap 'echo \"{PRESCRIPT_FAILED} $?\" >&2' EXIT"
-    return f"exec 4>&1 >&2\n{told}\nset -e\n{text}\nset +e\ntrap - EXIT\nexec >&4 4>&-"
+    return f"exec 4>&1 >&2\n{told}\nset -e\neval {quote(text)}\nset +e\ntrap - EXIT\nexec >&4 4>&-"
 
 
 #: What the wrapper says in the job's stderr when the prescript failed; the rc follows.
@@ -130,4 +133,4 @@ def _postscript(text: str, exports: Mapping[str, str]) -> str:
     if not text.strip():
         return ""
     told = f"export {_exports(exports)} XQUTE_RC=$1"
-    return f"(\n{told}\n{text}\n) </dev/null >&4 2>&4 3>&- 4>&- 5>&-"
+    return f"(\n{told}\neval {quote(text)}\n) </dev/null >&4 2>&4 3>&- 4>&- 5>&-"

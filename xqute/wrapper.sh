@@ -1,6 +1,6 @@
 #!/bin/sh
 @DIRECTIVES@
-# xqute start @START@
+# xqute start @START@ of @WHOSE@
 ## The script every job runs in: POSIX sh, one fork. Words between at signs are filled in by
 ## wrapper.py, already quoted. Lines that begin with two hashes are for readers and are not copied.
 ##

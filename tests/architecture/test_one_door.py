@@ -8,10 +8,10 @@ import pytest
 
 from tests.architecture.sources import Rule, Source, Sources, failing_example, hold, package
 
-#: Files that may change the status of a job. In job.py a job gets its first one: when it is made,
+#: Files that may change the status of a job. In jobstate.py a job gets its first one: when it is made,
 #: and when it is made again from what a store kept.
 STATUS_DOOR = ("engine/lifecycle.py",)
-STATUS_MAKERS = {("job.py", "__init__"), ("job.py", "restore")}
+STATUS_MAKERS = {("jobstate.py", "__init__"), ("jobstate.py", "like"), ("jobstate.py", "restore")}
 STATUS_NAMES = frozenset({"status", "_status"})
 
 #: Where processes are started. A name with a slash at its end is a folder.
@@ -207,7 +207,7 @@ OTHER_WAYS_TO_BREAK_A_RULE: list[Case] = [
     ("private", status_changes, "producer.py", "job._status = 1"),
     ("setattr", status_changes, "engine/run.py", "setattr(job, 'status', 1)"),
     ("past frozen", status_changes, "engine/run.py", "object.__setattr__(job, 'status', 1)"),
-    ("job.py, later", status_changes, "job.py", "class Job:\n def end(self): self.status = 7"),
+    ("jobstate.py, later", status_changes, "jobstate.py", "class Job:\n def end(self): self.status = 7"),
     ("another init", status_changes, "store.py", "class A:\n def __init__(self): self.status = 7"),
     ("spawn", process_starts, "engine/run.py", "import os\nos.posix_spawn('a', [], {})"),
     ("fork", process_starts, "engine/run.py", "from os import fork"),
@@ -230,7 +230,7 @@ OTHER_WAYS_TO_BREAK_A_RULE: list[Case] = [
 RIGHT = [
     ("the door", "engine/lifecycle.py", "job.status = 1\nawait pm.hooks.on_job_killed(a, b)"),
     ("read", "engine/run.py", "if job.status == 3: other = job.status"),
-    ("first status", "job.py", "class Job:\n def __init__(self): self.status = 0"),
+    ("first status", "jobstate.py", "class Job:\n def __init__(self): self.status = 0"),
     ("declared", "job.py", "class Job:\n status: int = 0"),
     ("local", "schedulers/local.py", "import os\nos.posix_spawn('a', [], {})"),
     ("local folder", "schedulers/local/spawn.py", "import subprocess"),

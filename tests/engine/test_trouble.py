@@ -9,8 +9,11 @@ import pytest
 
 from tests.engine.acting import FailingStore, SlowStore, act, ended, now, until, walked
 from xqute import Job, JobFailed, JobStatus
+from xqute.engine.trouble import take_back
 from xqute.errors import MetadirError
-from xqute.testing.fake import FakeScheduler, Play
+from xqute.states import Answer, Presence, Reason
+from xqute.testing.fake import FakeScheduler, Play, TellingFakeScheduler
+from xqute.wrapper import RETURNED
 
 
 @pytest.fixture
@@ -61,6 +64,87 @@ async def test_the_log_says_once_that_it_is_down_and_once_that_it_is_back(xq, fa
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert len([line for line in warnings if "submissions pause" in line]) == 1
     assert len([line for line in warnings if "submissions go on" in line]) == 1
+
+
+class FindsNoRoom(TellingFakeScheduler):
+    """Its wrappers give their start back, until a time: they find no room for their files."""
+
+    full_until = 0.0
+    runs = 10.0
+
+    async def submit_job(self, job):
+        self.plan = act(Play(begins=now() >= self.full_until, runs=self.runs))
+        return await super().submit_job(job)
+
+    async def poll_jobs(self, jobs):
+        answers = await super().poll_jobs(jobs)
+        no_room = Answer(Presence.GONE, Reason("DISK_FULL", {"error": "no room"}))
+        gone = [job for job, answer in answers.items() if answer.presence is Presence.GONE]
+        return {**answers, **{job: no_room for job in gone if (job.id, job.start) not in self.began}}
+
+
+@pytest.mark.parametrize("runs", [0.0, 10**4])
+async def test_starts_that_come_back_again_and_again_are_one_line_until_one_begins(make, caplog, runs):
+    scheduler = FindsNoRoom()
+    scheduler.full_until, scheduler.runs = now() + 600, runs
+    async with make(scheduler) as xq:
+        jobs = await xq.push_many([["fake"]] * 3)
+        await until(lambda: "submissions go on" in caplog.text)
+
+        assert scheduler.full_until <= now() < scheduler.full_until + 60  # while they run
+
+    assert [(job.status, job.attempt, job.start) for job in jobs] == [(JobStatus.FINISHED, 1, 1)] * 3
+    assert caplog.text.count("submissions pause") == 1
+    assert caplog.text.count("submissions go on") == 1
+
+
+async def test_starts_that_come_back_are_handed_over_more_rarely_each_time(make):
+    scheduler = FindsNoRoom()
+    scheduler.full_until = now() + 3600
+    xq = make(scheduler)
+    await xq.push_many([["fake"]] * 2)
+
+    await xq.run_until_complete()
+
+    assert len(scheduler.asked("submit")) < 2 * (3600 / 30 + 20)
+
+
+async def test_trouble_that_comes_again_after_it_was_over_is_told_again(make, caplog):
+    scheduler = FindsNoRoom()
+    xq = make(scheduler)
+    for _ in range(2):
+        scheduler.full_until = now() + 60
+        await xq.push(["fake"])
+        await xq.run_until_complete()
+
+    assert caplog.text.count("submissions pause") == 2
+    assert caplog.text.count("submissions go on") == 2
+
+
+async def test_the_claim_of_a_start_that_came_back_is_removed_before_it_is_handed_over_again(make):
+    class Claims(FindsNoRoom):
+        async def submit_job(self, job):
+            if now() < self.full_until:
+                job.status_file.write_text(RETURNED)
+            return await super().submit_job(job)
+
+    scheduler = Claims()
+    scheduler.full_until = now() + 60
+    xq = make(scheduler)
+
+    job = await xq.push(["fake"])
+    await job
+
+    assert (job.status, job.attempt, job.start) == (JobStatus.FINISHED, 1, 1)
+
+
+@pytest.mark.parametrize("said", ["", "RUNNING 1\n", "RETURNED\n", "RETURNE", "FINISHED 0\n"], ids=repr)
+async def test_a_claim_that_says_anything_else_is_never_removed(tmp_path, said):
+    (tmp_path / "job.status").write_text(said)
+
+    take_back(str(tmp_path))
+
+    assert (tmp_path / "job.status").read_text() == said
 
 
 async def test_running_jobs_outlive_a_scheduler_that_can_not_be_reached(xq, fake):

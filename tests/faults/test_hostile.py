@@ -94,18 +94,11 @@ def plant_sockets(directory: Path, name: str) -> None:
     os.close(here)
 
 
-POSTSCRIPT_REOPENS = pytest.mark.xfail(
-    strict=True, reason="the wrapper opens job.stderr by its name again for the postscript"
-)
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("postscript", ["", "echo after"], ids=["", "with postscript"])
 async def test_whatever_a_job_puts_in_the_place_of_its_files_ends_it_with_a_typed_reason(
-    make, tampering, name, postscript, request
+    make, tampering, name, postscript
 ):
-    if postscript and name == "job.stderr":
-        request.applymarker(POSTSCRIPT_REOPENS)
     xqute = make(scheduler_forks=8, scheduler_postscript=postscript)
     jobs = {kind: await xqute.push(f"{tampering(name, kind)}; exit 3") for kind in KINDS}
     before = forget_peak()
@@ -339,7 +332,6 @@ async def test_a_nul_is_refused_before_anything_is_stored(make, what):
     assert await xqute.find() == []
 
 
-@pytest.mark.xfail(strict=True, reason="a title is shown whole")
 async def test_a_title_of_a_million_characters_is_kept_and_shown_short(make, caplog):
     title = "'\n" + "x" * 10**6
     xqute = make()

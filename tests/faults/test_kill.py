@@ -4,77 +4,18 @@ import asyncio
 import json
 import logging
 import os
-import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from xqute import JobKilled, JobStatus, Xqute, XquteError, simplug
+from tests.faults.programs import PYTHON, ROOT, recorded, until, wait_for
+from xqute import JobKilled, JobStatus, XquteError, keeper, simplug
 from xqute.schedulers.local import ending, processes
 from xqute.schedulers.local.scheduler import LocalScheduler
-
-pytestmark = pytest.mark.soak
-
-ROOT = Path(__file__).parents[2]
-PYTHON = sys.executable
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Where jobs leave their traces."""
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    monkeypatch.setenv("HERE", str(traces))
-    return traces
-
-
-@pytest.fixture
-def alive(monkeypatch):
-    """All processes that descend from this test, wherever they went: found by an own variable."""
-    token = secrets.token_hex(8)
-    monkeypatch.setenv("FAULT_TEST", token)
-
-    def find(but=()) -> dict[int, str]:
-        return {pid: name for pid, name in carriers(token).items() if pid not in but}
-
-    yield find
-    for _ in range(20):
-        for pid in carriers(token):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-
-
-def carriers(token: str) -> dict[int, str]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if f"FAULT_TEST={token}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-    return found
-
-
-@pytest.fixture
-def make(tmp_path):
-    def make_xqute(**options) -> Xqute:
-        return Xqute(**{"job_metadir": tmp_path / "meta", "grace": 0.3, **options})
-
-    return make_xqute
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  only files and processes tell
-            await asyncio.sleep(0.01)
 
 
 async def end(job) -> None:
@@ -337,10 +278,17 @@ asyncio.run(main())
 """
 
 
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
+
+#: The first process of a namespace gets its orphans. A shell takes their statuses; the program would not,
+#: and their session's number would stay taken.
+FIRST = ("sh", "-c", '"$@"; exit "$?"', "sh")
+
+
 def can_make_namespaces() -> bool:
     try:
         made = subprocess.run(
-            ["unshare", "--pid", "--fork", "--mount-proc", "test", "-w", "/proc/sys/kernel/ns_last_pid"],
+            [*NAMESPACE, "test", "-w", "/proc/sys/kernel/ns_last_pid"],
             capture_output=True,
             timeout=20,
             check=False,
@@ -353,7 +301,7 @@ def can_make_namespaces() -> bool:
 @pytest.mark.skipif(not can_make_namespaces(), reason="needs a pid namespace and the right to choose pids")
 def test_the_kernel_gives_the_number_of_an_ended_start_to_a_stranger_who_is_never_signalled(tmp_path, alive):
     done = subprocess.run(
-        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", PYTHON, "-c", REUSE, tmp_path / "m"],
+        [*NAMESPACE, "--kill-child", *FIRST, PYTHON, "-c", REUSE, tmp_path / "m"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -375,18 +323,20 @@ def test_the_kernel_gives_the_number_of_an_ended_start_to_a_stranger_who_is_neve
 async def test_a_process_that_can_not_be_killed_is_named(make, here, alive, monkeypatch, caplog):
     """In uninterruptible sleep no signal arrives; here it is not sent."""
     monkeypatch.setattr(ending, "KILL_BOUND_SECONDS", 0.3)
+    monkeypatch.setattr(keeper, "KILL_BOUND_SECONDS", 0.6)
     monkeypatch.setattr(processes, "send", lambda *_: None)
     xqute = make()
     async with xqute:
         job = await xqute.push("setsid sh -c 'echo $$ > $HERE/pid; sleep 300' & sleep 300")
         await until(lambda: (here / "pid").exists() and (here / "pid").read_text())
         stuck = (here / "pid").read_text().strip()
+        named = ""
         with caplog.at_level(logging.ERROR):
             try:
                 await job.kill()
             except XquteError as exc:
-                caplog.text += str(exc)  # also a way to name it
-        named = caplog.text
+                named = str(exc)  # also a way to name it
+        named += caplog.text
         monkeypatch.undo()
         os.kill(int(stuck), signal.SIGKILL)
 
@@ -476,68 +426,35 @@ async def test_a_payload_that_may_not_have_more_memory_fails_by_its_own_words(ma
 # Programs that are signalled while their jobs run
 
 THREE = """
-import asyncio, os, sys
-from xqute import Xqute
 line = '''setsid sh -c 'touch "$HERE/s.$0"; sleep 300' $XQUTE_JOB_ID & sleep 300 &
 touch "$HERE/c.$XQUTE_JOB_ID"; wait'''
 async def main():
-    xqute = Xqute(job_metadir=sys.argv[1], scheduler_forks=3, grace=0.5)
+    xqute = Xqute(job_metadir=META, scheduler_forks=3, grace=0.5)
     await xqute.push_many([line] * 3)
     await xqute.run_until_complete()
 asyncio.run(main())
 """
 
 
-def program(source: str, *args) -> subprocess.Popen:
-    return subprocess.Popen(
-        [PYTHON, "-c", source, *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def recorded(metadir: Path) -> list[JobStatus]:
-    async def read():
-        xqute = Xqute(job_metadir=metadir)
-        try:
-            return [job.status for job in await xqute.find(limit=1000)]
-        finally:
-            await xqute.run_until_complete()
-
-    return asyncio.run(read())
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_of_three_jobs_with_a_child_and_a_child_in_another_session_each_none_survives_a_signal(
-    tmp_path, here, alive, number
+    tmp_path, here, alive, start, number
 ):
-    process = program(THREE, tmp_path / "meta")
+    program = start(THREE)
     wait_for(lambda: len(list(here.iterdir())) == 6)
     assert len(alive()) > 9
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    program.process.send_signal(number)
+    code, said = program.ended()
 
     assert alive() == {}
-    assert process.returncode == -number, errors
+    assert code == -number, said
     assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 3
     assert not list((tmp_path / "meta").rglob("job.lock"))
 
 
 EIGHT = """
-import asyncio, sys
-from xqute import Xqute
 async def main():
-    xqute = Xqute(job_metadir=sys.argv[1], scheduler_forks=8, grace=0.5)
+    xqute = Xqute(job_metadir=META, scheduler_forks=8, grace=0.5)
     await xqute.push_many(['touch "$HERE/began.$XQUTE_JOB_ID"; sleep 300; touch "$HERE/done"'] * 8)
     print("pushed", flush=True)
     await xqute.run_until_complete()
@@ -546,18 +463,20 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("milliseconds", [0, 20, 60, 200])
+@pytest.mark.parametrize(
+    "milliseconds", [0, 60, *(pytest.param(more, marks=pytest.mark.soak) for more in (10, 20, 40, 100, 200))]
+)
 def test_a_signal_while_eight_jobs_are_in_submission_lets_none_of_them_run_on(
-    tmp_path, here, alive, number, milliseconds
+    tmp_path, here, alive, start, number, milliseconds
 ):
-    process = program(EIGHT, tmp_path / "meta")
-    assert process.stdout.readline() == "pushed\n"
+    program = start(EIGHT)
+    assert program.process.stdout.readline() == b"pushed\n"
     time.sleep(milliseconds / 1000)  # the fault itself: at another moment each time
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    program.process.send_signal(number)
+    code, said = program.ended()
 
     assert alive() == {}
-    assert process.returncode == -number, errors
+    assert code == -number, said
     statuses = recorded(tmp_path / "meta")
     assert len(statuses) == 8
     assert set(statuses) <= {JobStatus.KILLED, JobStatus.QUEUED}

@@ -1,75 +1,18 @@
 """Event loops, threads and forks: several at a time, one after the other, and misused."""
 
 import asyncio
-import contextlib
 import gc
 import multiprocessing
 import os
-import secrets
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.faults.programs import descriptors, until, wait_for
 from xqute import JobStatus, Xqute
 from xqute.errors import NoEventLoop
-
-pytestmark = pytest.mark.soak
-
-ROOT = Path(__file__).parents[2]
-PYTHON = sys.executable
-
-
-def carriers(token: str) -> dict[int, str]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if f"FAULT_TEST={token}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-    return found
-
-
-@pytest.fixture
-def alive(monkeypatch):
-    """All processes that descend from this test, wherever they went: found by an own variable."""
-    token = secrets.token_hex(8)
-    monkeypatch.setenv("FAULT_TEST", token)
-    yield lambda: carriers(token)
-    for pid in carriers(token):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    monkeypatch.setenv("HERE", str(traces))
-    return traces
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  only files and processes tell
-            await asyncio.sleep(0.01)
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def in_thread(work, seconds: float = 30):
@@ -235,6 +178,40 @@ async def _result(job):
     return await job
 
 
+def test_two_in_one_loop_in_a_thread_and_one_cell_by_cell_at_once_each_behaves(tmp_path, here, alive):
+    """One of the two is stopped meanwhile, and the cells go on beside them."""
+
+    async def two():
+        stopped, other = (Xqute(job_metadir=tmp_path / name, grace=0.3) for name in ("stopped", "other"))
+        await stopped.push("touch $HERE/stopped; sleep 300")
+        job = await other.push("touch $HERE/other; until [ -e $HERE/go ]; do sleep 0.02; done; echo other")
+        tasks = [asyncio.create_task(xqute.run_until_complete()) for xqute in (stopped, other)]
+        await until(lambda: {"stopped", "other", "cell"} <= set(os.listdir(here)))
+        tasks[0].cancel()
+        await asyncio.wait(tasks[:1])
+        (here / "go").touch()
+        return tasks[0].cancelled(), (await tasks[1]).ok, await job
+
+    async def begin():
+        xqute = Xqute(job_metadir=tmp_path / "cells", grace=0.3)
+        job = await xqute.push("touch $HERE/cell; until [ -e $HERE/go ]; do sleep 0.02; done; echo cell")
+        return xqute, job, asyncio.ensure_future(xqute.run_until_complete())
+
+    loop = asyncio.new_event_loop()
+    cell = loop.run_until_complete
+    try:
+        _, job, running = cell(begin())
+        cell(until((here / "cell").exists))
+        assert in_thread(lambda: asyncio.run(two())) == (True, True, "other")
+        assert cell(running).ok
+        assert cell(_result(job)) == "cell"
+    finally:
+        cell(loop.shutdown_default_executor())
+        loop.close()
+
+    assert alive() == {}
+
+
 def test_a_cell_that_is_interrupted_leaves_the_run_going_until_it_is_stopped(tmp_path, here, alive):
     """Ctrl-C in a notebook raises KeyboardInterrupt in the cell; the next cells work."""
     loop = asyncio.new_event_loop()
@@ -264,15 +241,12 @@ def test_a_cell_that_is_interrupted_leaves_the_run_going_until_it_is_stopped(tmp
 
 
 CELLS = """
-import asyncio, os, signal, sys, time
-from xqute import Xqute
 loop = asyncio.new_event_loop()
 async def begin():
-    xqute = Xqute(job_metadir=os.environ["HERE"] + "/../meta", grace=0.3)
+    xqute = Xqute(job_metadir=META, grace=0.3)
     await xqute.push("touch $HERE/up; sleep 300")
     task = asyncio.ensure_future(xqute.run_until_complete())
-    while not os.path.exists(os.environ["HERE"] + "/up"):
-        await asyncio.sleep(0.01)
+    await until(lambda: there("up"))
     return task
 running = loop.run_until_complete(begin())
 print("ready", flush=True)
@@ -281,21 +255,16 @@ print("not ended", flush=True)
 """
 
 
-def test_sigterm_between_two_cells_ends_the_program_as_without_jobs(here, alive):
+def test_sigterm_between_two_cells_ends_the_program_as_without_jobs(here, alive, start):
     """Nothing of the loop runs then, so nobody can wind down; but it must not be swallowed."""
-    process = subprocess.Popen(
-        [PYTHON, "-c", CELLS], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        try:
-            code = process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = "it did not end"
+    program = start(CELLS)
+    assert program.process.stdout.readline() == b"ready\n"
+    program.process.send_signal(signal.SIGTERM)
+    code, said = program.ended(15)
 
     assert code == -signal.SIGTERM
+    assert "not ended" not in said
+    assert any("job.wrapped" in line for line in alive().values())
 
 
 def test_one_xqute_after_the_other_each_in_a_loop_of_its_own(tmp_path, alive):
@@ -433,27 +402,19 @@ async def test_an_asyncio_run_in_a_thread_inside_of_a_hook_of_the_loop_works(tmp
 
 @pytest.mark.parametrize("how", ["fork", "multiprocessing"])
 @pytest.mark.parametrize("moment", ["before", "while", "in the middle"])
-def test_a_fork_of_the_host_program_disturbs_no_job(tmp_path, here, alive, how, moment):
-    process = subprocess.run(
-        [PYTHON, "-c", FORKS, how, moment, tmp_path / "meta"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def test_a_fork_of_the_host_program_disturbs_no_job(here, alive, start, how, moment):
+    code, said = start(FORKS, how, moment).ended(60)
 
-    assert process.returncode == 0, process.stderr
-    assert process.stdout == "True 40 out\n"
+    assert (code, said) == (0, "True 40 out\n")
     assert len(list(here.glob("ran.*"))) == 40
     assert sorted({path.read_text() for path in here.glob("ran.*")}) == ["x\n"]
     assert alive() == {}
 
 
 FORKS = """
-import asyncio, multiprocessing, os, sys, time
-from xqute import Xqute
-how, moment, metadir = sys.argv[1:]
+import multiprocessing
+import os
+how, moment = sys.argv[1:]
 here = os.environ["HERE"]
 
 def work():
@@ -474,7 +435,7 @@ def fork():
 children = []
 
 async def main():
-    xqute = Xqute(job_metadir=metadir, scheduler_forks=4)
+    xqute = Xqute(job_metadir=META, scheduler_forks=4)
     if moment == "before":
         fork()
     jobs = await xqute.push_many(['echo x >> "$HERE/ran.$XQUTE_JOB_ID"; echo out'] * 40)
@@ -494,17 +455,15 @@ asyncio.run(main())
 """
 
 
-def test_a_forked_child_that_runs_its_parents_exit_handlers_ends_no_job_of_its_parent(here, tmp_path, alive):
+def test_a_forked_child_that_runs_its_parents_exit_handlers_ends_no_job_of_its_parent(here, alive, start):
     """As children of some libraries do before they leave."""
     source = """
-import asyncio, atexit, gc, os, sys
-from xqute import Xqute
+import atexit, gc
 async def main():
-    xqute = Xqute(job_metadir=sys.argv[1], grace=0.3)
+    xqute = Xqute(job_metadir=META, grace=0.3)
     job = await xqute.push('touch $HERE/up; while ! [ -e $HERE/go ]; do sleep 0.02; done; echo "out"')
     running = asyncio.create_task(xqute.run_until_complete())
-    while not os.path.exists(os.environ["HERE"] + "/up"):
-        await asyncio.sleep(0.01)
+    await until(lambda: there("up"))
     child = os.fork()
     if not child:
         atexit._run_exitfuncs()
@@ -520,17 +479,10 @@ async def parent():
     print((await running).ok, await job)
 asyncio.run(parent())
 """
-    process = subprocess.run(
-        [PYTHON, "-c", source, tmp_path / "meta"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    code, said = start(source).ended()
 
-    assert process.returncode == 0, process.stderr
-    told = process.stdout.splitlines()
+    assert code == 0, said
+    told = said.splitlines()
     assert told[0] in ("child 9 SUBMITTED", "child 9 RUNNING")
     assert told[1:] == ["True out"]
     assert alive() == {}

@@ -5,17 +5,12 @@ import contextlib
 import gc
 import logging
 import os
-import pty
-import secrets
 import signal
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.faults.programs import carriers, descriptors, recorded, running, until, wait_for
 from xqute import JobStatus, Xqute, metadir, plugin, simplug
 from xqute.engine.claimer import Claimer
 from xqute.engine.lifecycle import Lifecycle
@@ -25,100 +20,8 @@ from xqute.engine.watcher import Watcher
 from xqute.schedulers.local.scheduler import LocalScheduler
 from xqute.stores.sqlite import SqliteStore
 
-pytestmark = pytest.mark.soak
-
-ROOT = Path(__file__).parents[2]
-PYTHON = sys.executable
-
-
-def carriers(token: str) -> dict[int, str]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if f"FAULT_TEST={token}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-    return found
-
-
-@pytest.fixture
-def alive(monkeypatch):
-    """All processes that descend from this test, wherever they went: found by an own variable."""
-    token = secrets.token_hex(8)
-    monkeypatch.setenv("FAULT_TEST", token)
-    yield lambda: carriers(token)
-    for pid in carriers(token):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    monkeypatch.setenv("HERE", str(traces))
-    return traces
-
-
-@pytest.fixture
-def make(tmp_path):
-    def make_xqute(**options) -> Xqute:
-        return Xqute(**{"job_metadir": tmp_path / "meta", "grace": 0.2, **options})
-
-    return make_xqute
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  only files and processes tell
-            await asyncio.sleep(0.01)
-
-
-def recorded(metadir: Path) -> list[JobStatus]:
-    async def read():
-        xqute = Xqute(job_metadir=metadir)
-        try:
-            return [job.status for job in await xqute.find(limit=1000)]
-        finally:
-            await xqute.run_until_complete()
-
-    return asyncio.run(read())
-
-
 # Programs
 
-
-#: Two jobs, each with a child in a session of its own; they tell when they are there and when asked.
-HEAD = """
-import asyncio, logging, os, signal, sys, time
-import fcntl, termios
-if os.isatty(0):
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from xqute import Xqute, simplug
-LINE = '''setsid sh -c 'touch $HERE/session.$XQUTE_JOB_ID; sleep 300' & sleep 300 &
-trap 'touch $HERE/asked.$XQUTE_JOB_ID; exit 3' TERM; touch $HERE/up.$XQUTE_JOB_ID; wait; wait'''
-STUBBORN = '''setsid sh -c 'trap "" TERM; touch $HERE/session.$XQUTE_JOB_ID; while :; do sleep 1; done' &
-trap 'touch $HERE/asked.$XQUTE_JOB_ID' TERM; touch $HERE/up.$XQUTE_JOB_ID; while :; do sleep 0.1; done'''
-META = os.environ["HERE"] + "/../meta"
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
-def there(*names):
-    return all(os.path.exists(os.environ["HERE"] + "/" + name) for name in names)
-"""
-
-#: All traces of two jobs that run.
-UP = {"up.1", "up.2", "session.1", "session.2"}
 
 RUN = """
 async def main():
@@ -131,57 +34,8 @@ asyncio.run(main())
 RUN_STUBBORN = RUN.replace("LINE", "STUBBORN").replace("grace=0.3", "grace=60")
 
 
-class Program:
-    """A program of its own, on a terminal of its own where it is asked for."""
-
-    def __init__(self, source: str, *, terminal: bool = False) -> None:
-        self.master = -1
-        out = subprocess.PIPE
-        if terminal:
-            self.master, out = pty.openpty()
-        self.process = subprocess.Popen(
-            [PYTHON, "-c", HEAD + source],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=out if terminal else subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-        if terminal:
-            os.close(out)
-
-    def type(self, text: bytes) -> None:
-        os.write(self.master, text)
-
-    def hang_up(self) -> None:
-        os.close(self.master)
-        self.master = -1
-
-    def ended(self, seconds: float = 30) -> tuple[int, str]:
-        """Its return code, and all that it said."""
-        if self.master < 0:
-            said = self.process.communicate(timeout=seconds)
-            return self.process.returncode, "".join((part or b"").decode() for part in said)
-        reader = threading.Thread(target=self._read, daemon=True)
-        self.said = b""
-        reader.start()
-        code = self.process.wait(seconds)
-        reader.join(5)
-        os.close(self.master)
-        return code, self.said.decode()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # all who had the terminal open are gone
-            while chunk := os.read(self.master, 4096):
-                self.said += chunk
-
-
-def running(here: Path, names: set[str] = UP) -> bool:
-    return names <= {path.name for path in here.iterdir()}
-
-
-def test_ctrl_c_on_a_terminal_ends_program_and_jobs_as_a_keyboard_interrupt(here, tmp_path, alive):
-    program = Program(RUN, terminal=True)
+def test_ctrl_c_on_a_terminal_ends_program_and_jobs_as_a_keyboard_interrupt(here, tmp_path, alive, start):
+    program = start(RUN, terminal=True)
     wait_for(lambda: running(here))
     program.type(b"\x03")
     code, said = program.ended()
@@ -194,8 +48,24 @@ def test_ctrl_c_on_a_terminal_ends_program_and_jobs_as_a_keyboard_interrupt(here
     assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
 
 
-def test_ctrl_c_twice_does_not_wait_for_the_grace_and_leaves_nothing(here, tmp_path, alive):
-    program = Program(RUN_STUBBORN, terminal=True)
+LAST_HOOKS = """
+class Tells:
+    @simplug.impl
+    async def on_job_killed(self, scheduler, job):
+        print("hook of a job", flush=True)
+    @simplug.impl
+    async def on_complete(self, scheduler):
+        print("completed", flush=True)
+    @simplug.impl
+    async def on_shutdown(self, scheduler, consumer):
+        print("shut down", flush=True)
+simplug.register(Tells)
+"""
+
+
+def test_ctrl_c_twice_does_not_wait_for_the_grace_and_leaves_nothing(here, tmp_path, alive, start):
+    """Also what ignores a polite signal in a session of its own is gone."""
+    program = start(LAST_HOOKS + RUN_STUBBORN, terminal=True)
     wait_for(lambda: running(here))
     program.type(b"\x03")
     wait_for(lambda: running(here, {"asked.1", "asked.2"}))
@@ -207,12 +77,14 @@ def test_ctrl_c_twice_does_not_wait_for_the_grace_and_leaves_nothing(here, tmp_p
     assert code == -signal.SIGINT
     assert "KeyboardInterrupt" in said
     assert "Task was destroyed" not in said
+    assert "hook of a job" not in said
+    assert said.index("completed") < said.index("shut down")
     assert alive() == {}
     assert set(recorded(tmp_path / "meta")) <= {JobStatus.KILLING, JobStatus.KILLED}
 
 
-def test_a_terminal_that_is_closed_ends_program_and_jobs(here, tmp_path, alive):
-    program = Program(RUN, terminal=True)
+def test_a_terminal_that_is_closed_ends_program_and_jobs(here, tmp_path, alive, start):
+    program = start(RUN, terminal=True)
     wait_for(lambda: running(here))
     program.hang_up()
     code, _ = program.ended()
@@ -223,8 +95,8 @@ def test_a_terminal_that_is_closed_ends_program_and_jobs(here, tmp_path, alive):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_winds_down_and_then_ends_the_program_by_it(here, tmp_path, alive, number):
-    program = Program(RUN)
+def test_a_signal_winds_down_and_then_ends_the_program_by_it(here, tmp_path, alive, start, number):
+    program = start(RUN)
     wait_for(lambda: running(here))
     program.process.send_signal(number)
     code, said = program.ended()
@@ -235,10 +107,17 @@ def test_a_signal_winds_down_and_then_ends_the_program_by_it(here, tmp_path, ali
     assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("first", ["SIGINT", "halt"])
+@pytest.mark.parametrize(
+    ("first", "number"),
+    [
+        ("SIGINT", signal.SIGTERM),
+        ("halt", signal.SIGHUP),
+        pytest.param("SIGINT", signal.SIGHUP, marks=pytest.mark.soak),
+        pytest.param("halt", signal.SIGTERM, marks=pytest.mark.soak),
+    ],
+)
 def test_a_signal_while_a_run_is_winding_down_for_another_reason_is_not_lost(
-    here, tmp_path, alive, number, first
+    here, tmp_path, alive, start, number, first
 ):
     source = """
 async def main():
@@ -253,7 +132,7 @@ except KeyboardInterrupt:
 print("went on", flush=True)
 time.sleep(3)
 """
-    program = Program(source)
+    program = start(source)
     wait_for(lambda: running(here))
     if first == "halt":
         (here / "go").touch()
@@ -268,7 +147,7 @@ time.sleep(3)
     assert "went on" not in said
 
 
-def test_a_signal_is_not_lost_when_the_last_of_two_runs_to_end_stops_for_another_reason(here, alive):
+def test_a_signal_is_not_lost_when_the_last_of_two_runs_to_end_stops_for_another_reason(here, alive, start):
     source = """
 async def main():
     one = Xqute(job_metadir=META, grace=1.5)
@@ -285,14 +164,14 @@ async def main():
     print("went on", flush=True)
 asyncio.run(main())
 """
-    code, said = Program(source).ended()
+    code, said = start(source).ended()
 
     assert alive() == {}
     assert code == -signal.SIGTERM, said
     assert "went on" not in said
 
 
-def test_a_program_that_catches_the_interrupt_goes_on_with_nothing_left(here, tmp_path, alive):
+def test_a_program_that_catches_the_interrupt_goes_on_with_nothing_left(here, tmp_path, alive, start):
     source = (
         RUN.replace("asyncio.run(main())", "")
         + """
@@ -303,7 +182,7 @@ except KeyboardInterrupt:
 sys.exit(5)
 """
     )
-    program = Program(source)
+    program = start(source)
     wait_for(lambda: running(here))
     program.process.send_signal(signal.SIGINT)
     code, said = program.ended()
@@ -312,11 +191,23 @@ sys.exit(5)
     assert alive() == {}
 
 
-#: Where a program ends itself, and what its exit status is without any job.
-#: SystemExit and KeyboardInterrupt leave the event loop at once, whatever it was doing: the jobs are
-#: ended, and what became of them is not always in the store any more. A later run finds it out.
-TORN_DOWN = pytest.mark.xfail(strict=False, reason="the loop ended before the store was told")
+def test_the_jobs_of_a_program_that_is_killed_by_force_run_on_and_say_how_they_ended(
+    here, tmp_path, alive, start
+):
+    line = "'touch $HERE/up.$XQUTE_JOB_ID; until [ -e $HERE/go ]; do sleep 0.02; done'"
+    program = start(RUN.replace("LINE", line))
+    wait_for(lambda: running(here, {"up.1", "up.2"}))
+    program.process.kill()
+    code, _ = program.ended()
+    (here / "go").touch()
+    files = [tmp_path / "meta" / id_ / "job.status" for id_ in "12"]
 
+    assert code == -signal.SIGKILL
+    wait_for(lambda: all("FINISHED 0" in file.read_text() for file in files))
+    wait_for(lambda: alive() == {})
+
+
+#: Where a program ends itself, and what its exit status is without any job.
 WAYS = {
     "sys.exit in the block": ("sys.exit(7)", 7),
     "KeyboardInterrupt in the block": ("raise KeyboardInterrupt", -signal.SIGINT),
@@ -332,12 +223,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [pytest.param(*way, id=name, marks=() if "block" in name else TORN_DOWN) for name, way in WAYS.items()],
-)
+@pytest.mark.parametrize(("line", "expected"), WAYS.values(), ids=WAYS.keys())
 def test_a_program_that_ends_itself_has_its_own_exit_status_and_leaves_nothing(
-    here, tmp_path, alive, line, expected
+    here, tmp_path, alive, start, line, expected
 ):
     source = f"""
 def _interrupt():
@@ -351,7 +239,7 @@ async def main():
         {line}
 asyncio.run(main())
 """
-    code, said = Program(source).ended()
+    code, said = start(source).ended()
 
     assert alive() == {}
     assert code == expected, said
@@ -359,21 +247,25 @@ asyncio.run(main())
     assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
 
 
-@pytest.mark.parametrize(
-    "hook",
-    [
-        "on_complete",
-        "on_job_started",
-        "on_job_succeeded",
-        pytest.param("on_job_finishing", marks=TORN_DOWN),
-    ],
-)
+#: Hooks, and what becomes of two jobs when all their calls end the program: the first runs on until it is
+#: stopped, the second ends well when the first is there.
+ENDING_HOOKS = {
+    "on_init": (JobStatus.QUEUED, JobStatus.QUEUED),
+    "on_job_started": (JobStatus.KILLED, JobStatus.FINISHED),
+    "on_job_finishing": (JobStatus.KILLED, JobStatus.KILLED),
+    "on_job_succeeded": (JobStatus.KILLED, JobStatus.FINISHED),
+}
+
+
+@pytest.mark.parametrize(("hook", "became"), ENDING_HOOKS.items(), ids=ENDING_HOOKS.keys())
 @pytest.mark.parametrize(
     ("line", "expected"), [("sys.exit(7)", 7), ("raise KeyboardInterrupt", -signal.SIGINT)]
 )
-def test_a_hook_that_ends_the_program_ends_it_and_leaves_nothing(here, tmp_path, alive, hook, line, expected):
-    arguments = "scheduler" if hook == "on_complete" else "scheduler, job"
-    end = "" if hook == "on_complete" else "await until(lambda: there('up.1', 'session.1')); "
+def test_a_hook_that_ends_the_program_ends_it_and_the_run_winds_down(
+    here, tmp_path, alive, start, hook, became, line, expected
+):
+    arguments = "scheduler" if hook == "on_init" else "scheduler, job"
+    end = "" if hook == "on_init" else "await until(lambda: there('up.1', 'session.1', '../meta/2/job.rc')); "
     source = f"""
 class Ends:
     @simplug.impl
@@ -381,17 +273,47 @@ class Ends:
         {end}{line}
 async def main():
     xqute = Xqute(job_metadir=META, scheduler_forks=2, grace=0.3, plugins=[Ends()])
-    if {hook != "on_complete"}:
-        await xqute.push(LINE)
-    await xqute.push("while ! [ -e $HERE/up.1 ] && [ $XQUTE_JOB_ID = 2 ]; do sleep 0.02; done")
+    await xqute.push(LINE)
+    await xqute.push("until [ -e $HERE/up.1 ]; do sleep 0.02; done")
     await xqute.run_until_complete()
 asyncio.run(main())
 """
-    code, said = Program(source).ended()
+    code, said = start(source).ended()
 
     assert alive() == {}
     assert code == expected, said
-    assert JobStatus.RUNNING not in recorded(tmp_path / "meta")
+    assert "Task was destroyed" not in said
+    assert recorded(tmp_path / "meta") == list(became)
+
+
+@pytest.mark.parametrize("hook", ["on_job_killed", "on_complete", "on_shutdown"])
+@pytest.mark.parametrize(
+    ("line", "expected"), [("sys.exit(7)", 7), ("raise KeyboardInterrupt", -signal.SIGINT)]
+)
+def test_a_hook_that_ends_the_program_while_the_run_winds_down_leaves_nothing(
+    here, tmp_path, alive, start, hook, line, expected
+):
+    arguments = {"on_job_killed": "scheduler, job", "on_complete": "scheduler"}
+    source = f"""
+class Ends:
+    @simplug.impl
+    async def {hook}(self, {arguments.get(hook, "scheduler, consumer")}):
+        {line}
+async def main():
+    xqute = Xqute(job_metadir=META, scheduler_forks=2, grace=0.3, plugins=[Ends()])
+    await xqute.push_many([LINE] * 2)
+    running = asyncio.create_task(xqute.run_until_complete())
+    await until(lambda: there("up.1", "up.2", "session.1", "session.2"))
+    xqute.request_stop("enough")
+    await running
+asyncio.run(main())
+"""
+    code, said = start(source).ended()
+
+    assert alive() == {}
+    assert code == expected, said
+    assert "Task was destroyed" not in said
+    assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
 
 
 # What the host program had before
@@ -411,40 +333,64 @@ def state():
         "hooks": [str(sys.excepthook), str(threading.excepthook), str(sys.unraisablehook)],
         "warnings": len(warnings.filters),
         "mask": str(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "wakeup": signal.set_wakeup_fd(-1),
+        "threads": threading.active_count(),
         "descriptors": sorted(os.listdir("/proc/self/fd")),
         "environ": dict(os.environ),
     }
-async def main():
-    async def run(ending):
-        async with Xqute(job_metadir=META, grace=0.2) as xqute:
-            job = await xqute.push(LINE if ending else ["true"])
-            if ending:
-                await until(lambda: job.status.name == "RUNNING")
-                ending()
-    def fail():
-        raise ValueError
-    await run(None)
-    try:
-        await run(fail)
-    except ValueError:
-        pass
-    if os.fork() == 0:
-        os._exit(0)
-    os.wait()
+class Bad:
+    @simplug.impl
+    async def on_job_killed(self, scheduler, job):
+        raise RuntimeError
+async def main(end, lines, **options):
+    async with Xqute(job_metadir=META, scheduler_forks=2, grace=0.3, **options) as xqute:
+        await xqute.push_many(lines)
+        if LINE in lines:
+            await until(lambda: there("up.2", "up.3", "session.2", "session.3"))
+        end(xqute)
+        await asyncio.sleep(0 if lines == [["true"]] else 300)
+def fail(xqute):
+    raise ValueError
+def nothing(xqute):
+    pass
+def interrupt(xqute):
+    os.kill(os.getpid(), signal.SIGINT)
+def cancel(xqute):
+    asyncio.current_task().cancel()
 logging.getLogger("xqute")
+logging.disable()
 os.umask(0o27)
+asyncio.run(main(nothing, [["true"]]))  # what is loaded and made once
 before = state()
-asyncio.run(main())
+try:
+    asyncio.run(END)
+except BaseException as exc:
+    print(type(exc).__name__)
 after = state()
-different = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
-print(different)
+print({key: (before[key], after[key]) for key in before if before[key] != after[key]})
+try:
+    print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("no child")
 """
 
+ENDS = {
+    "all jobs ended": ("main(nothing, [['true']])", ""),
+    "an exception in the block": ("main(fail, [LINE] * 2)", "ValueError\n"),
+    "Ctrl-C": ("main(interrupt, [LINE] * 2)", "KeyboardInterrupt\n"),
+    "a cancellation": ("main(cancel, [LINE] * 2)", "CancelledError\n"),
+    "a bug in a hook": ("main(fail, [LINE] * 2, plugins=[Bad()])", "ValueError\n"),
+}
 
-def test_the_program_is_afterwards_as_it_was(here, alive):
-    code, said = Program(STATE).ended()
 
-    assert (code, said) == (0, "{}\n")
+@pytest.mark.parametrize(("end", "raised"), ENDS.values(), ids=ENDS.keys())
+def test_the_program_is_afterwards_as_it_was_without_a_child_or_a_thread_more(
+    here, alive, start, end, raised
+):
+    code, said = start(STATE.replace("END)", end + ")")).ended()
+
+    assert (code, said) == (0, raised + "{}\nno child\n")
+    assert alive() == {}
 
 
 OWN_HANDLER = """
@@ -466,8 +412,8 @@ asyncio.run(main())
 """
 
 
-def test_a_programs_own_handlers_are_called_and_left_alone(here, alive):
-    program = Program(OWN_HANDLER)
+def test_a_programs_own_handlers_are_called_and_left_alone(here, alive, start):
+    program = start(OWN_HANDLER)
     wait_for((here / "up").exists)
     program.process.send_signal(signal.SIGHUP)
     program.process.send_signal(signal.SIGTERM)
@@ -498,8 +444,10 @@ asyncio.run(main())
 """
 
 
-def test_a_handler_that_the_program_gave_its_event_loop_is_called_during_and_after_the_run(here, alive):
-    code, said = Program(OWN_LOOP_HANDLER).ended()
+def test_a_handler_that_the_program_gave_its_event_loop_is_called_during_and_after_the_run(
+    here, alive, start
+):
+    code, said = start(OWN_LOOP_HANDLER).ended()
 
     assert (code, said) == (0, "True\nTrue\n['loop', 'loop', 'loop', 'loop']\n")
 
@@ -519,17 +467,13 @@ print(signal.set_wakeup_fd(-1) == mine.fileno())
 """
 
 
-def test_a_wakeup_descriptor_of_the_program_is_left_alone(here, alive):
-    code, said = Program(WAKEUP).ended()
+def test_a_wakeup_descriptor_of_the_program_is_left_alone(here, alive, start):
+    code, said = start(WAKEUP).ended()
 
     assert (code, said) == (0, "True\n")
 
 
 # Leaks
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def no_children() -> bool:
@@ -579,12 +523,15 @@ async def end_soon(xqute: Xqute) -> None:
     await xqute.run_until_complete()
 
 
+@pytest.mark.parametrize(
+    "stride", [pytest.param(11, id="some"), pytest.param(1, id="all", marks=pytest.mark.soak)]
+)
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize("way", [run_it, run_block, await_job, end_soon])
-async def test_a_cancellation_at_any_moment_passes_through_and_leaks_nothing(make, alive, way, again):
+async def test_a_cancellation_at_any_moment_passes_through_and_leaks_nothing(make, alive, way, again, stride):
     await end_soon(make())
     before = descriptors()
-    for steps in range(0, 61, 1 + 2 * again if way is end_soon else 6 + 3 * again):
+    for steps in range(0, 61, stride):
         xqute = make(scheduler_forks=2)
         task = asyncio.create_task(way(xqute))
         for _ in range(steps):
@@ -680,7 +627,11 @@ LOOK = (LocalScheduler, "_look", 1)
 
 @pytest.mark.parametrize(
     ("part", "name", "nth"),
-    [*((part, name, nth) for part, name in PARTS for nth in (1, 3)), LOOK],
+    [
+        *((part, name, 1) for part, name in PARTS),
+        LOOK,
+        *(pytest.param(part, name, 3, marks=pytest.mark.soak) for part, name in PARTS),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 async def test_a_bug_of_the_engine_ends_or_passes_and_leaves_nothing(
@@ -723,14 +674,7 @@ async def test_a_bug_of_the_engine_ends_or_passes_and_leaves_nothing(
 
 def carriers_of(xqute: Xqute) -> dict[int, str]:
     """Processes with the marks of its jobs."""
-    marks = {f"XQUTE_JOB={job.mark}".encode() for job in xqute.jobs}
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                if marks & set((entry / "environ").read_bytes().split(b"\0")):
-                    found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
-    return found
+    return {pid: line for job in xqute.jobs for pid, line in carriers(f"XQUTE_JOB={job.mark}").items()}
 
 
 HOOKS = [
@@ -758,14 +702,18 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+#: Each hook with each body; a third of the pairs in an ordinary run, and each hook and body in it.
+@pytest.mark.parametrize(
+    "third", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
+)
+@pytest.mark.parametrize(("place", "body"), list(enumerate(BODIES.values())), ids=BODIES.keys())
 async def test_no_hook_harms_the_jobs_or_the_run_and_its_plugin_is_named(
-    make, here, alive, monkeypatch, caplog, body
+    make, here, alive, monkeypatch, caplog, place, body, third
 ):
     monkeypatch.setattr(plugin, "HOOK_SLOW_SECONDS", 0.06)
     monkeypatch.setattr(plugin, "HOOK_MAX_SECONDS", 0.12)
     monkeypatch.setattr(plugin, "HOOK_BLOCKS_SECONDS", 0.05)
-    for number, hook in enumerate(HOOKS):
+    for number, hook in enumerate(HOOKS[(place + third) % 3 :: 3]):
         caplog.clear()
         xqute = make(plugins=[bad(hook, body)], scheduler_forks=3)
         with caplog.at_level(logging.WARNING):
@@ -783,7 +731,9 @@ async def test_no_hook_harms_the_jobs_or_the_run_and_its_plugin_is_named(
         assert await others() == [], hook
 
 
-def test_a_hook_that_hangs_at_the_end_does_not_keep_ctrl_c_from_ending_the_program(here, tmp_path, alive):
+def test_a_hook_that_hangs_at_the_end_does_not_keep_ctrl_c_from_ending_the_program(
+    here, tmp_path, alive, start
+):
     source = """
 class Hangs:
     @simplug.impl
@@ -796,7 +746,7 @@ async def main():
     await xqute.run_until_complete()
 asyncio.run(main())
 """
-    program = Program(source, terminal=True)
+    program = start(source, terminal=True)
     wait_for(lambda: running(here))
     program.type(b"\x03")
     wait_for((here / "hangs").exists)

@@ -1,7 +1,9 @@
 """The script that every job runs in, filled and run under each shell there is."""
 
+import functools
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xqute.wrapper import PRESCRIPT_FAILED, Script, fill, quote
+from xqute.wrapper import PRESCRIPT_FAILED, RETURNED, Script, fill, quote
 
 #: argv of each shell the wrapper must run under.
 SHELLS = {
@@ -39,6 +41,17 @@ ECHO = (
 
 @pytest.fixture(params=HERE, ids=str)
 def shell(request) -> list[str]:
+    return HERE[request.param]
+
+
+@pytest.fixture(
+    params=[
+        # bash asks for a process for 15 seconds before it gives up
+        pytest.param(name, marks=pytest.mark.soak if "bash" in name else ())
+        for name in HERE
+    ]
+)
+def quick_shell(request) -> list[str]:
     return HERE[request.param]
 
 
@@ -281,6 +294,101 @@ def test_a_wrapper_killed_hard_says_nothing(shell, job):
 
     assert last_line(job).startswith("RUNNING ")
     assert not (job / "job.rc").exists()
+
+
+@pytest.mark.parametrize("name", ["ALRM", "PIPE", "SEGV"])
+def test_a_wrapper_that_ends_by_a_signal_of_no_meaning_says_nothing(shell, job, name):
+    """In bash its EXIT trap runs then, with a rc of 0 and the payload still there."""
+    process = started(shell, job, write(job, ["sh", "-c", READY]))
+
+    os.kill(process.pid, getattr(signal, f"SIG{name}"))
+    rc = process.wait(20)
+    os.killpg(process.pid, signal.SIGKILL)
+
+    assert rc == -getattr(signal, f"SIG{name}")
+    assert last_line(job).startswith("RUNNING ")
+    assert not (job / "job.rc").exists()
+
+
+# a start that is given back
+
+
+def given_back(job: Path) -> bool:
+    """Whether the claim says that nothing ran, in a word that is no line."""
+    return (job / "job.status").read_text() == RETURNED
+
+
+#: Not even one process more; nobody else's user, so that nothing else counts.
+NO_PROCESS = {"user": 54321, "group": 54321, "extra_groups": []} if not os.geteuid() else {}
+
+
+@pytest.mark.parametrize("postscript", ["", "echo post"], ids=["", "with postscript"])
+def test_a_start_that_gets_no_process_is_given_back(quick_shell, job, postscript):
+    script = write(job, ["sh", "-c", "echo ran"], postscript=postscript)
+    for path in (job, *job.parents):
+        if path.stat().st_uid == os.getuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    for path in (job, script):
+        path.chmod(0o777)
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_NPROC, (1, 1))
+
+    ended = subprocess.run([*quick_shell, script], check=False, timeout=60, preexec_fn=limit, **NO_PROCESS)
+
+    assert ended.returncode == 75
+    assert given_back(job)
+    assert (job / "job.stdout").read_text() == (job / "job.stderr").read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["job.stdout", "job.stderr"])
+def test_a_start_that_can_not_make_its_output_files_is_given_back(shell, job, name):
+    (job / name).mkdir()
+
+    assert run(shell, job, ["touch", str(job / "ran")], postscript=f"touch {quote(str(job / 'post'))}") == 75
+
+    assert given_back(job)
+    assert not (job / "ran").exists()
+    assert not (job / "post").exists()
+    assert not (job / "job.rc").exists()
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_output_files_of_the_users_own_that_can_not_be_written_fail_the_job(shell, job, name):
+    rc = run(shell, job, ["touch", str(job / "ran")], **{name: str(job / "no where" / "file")})
+
+    assert rc not in (0, 75)
+    assert last_line(job).startswith("FAILED ")
+    assert not (job / "ran").exists()
+    if name == "stdout":
+        assert "no where" in (job / "job.stderr").read_text()
+
+
+NO_SHELL_TEXT = pytest.mark.parametrize("text", ["if", "fi", "(", ")", "}", "echo 'a", 'echo "a', "echo `a"])
+
+
+@NO_SHELL_TEXT
+def test_a_prescript_that_is_no_shell_text_fails_the_job_and_is_not_given_back(shell, job, text):
+    rc = run(shell, job, ["touch", str(job / "ran")], prescript=text)
+
+    assert rc not in (0, 75)
+    assert last_line(job) == f"FAILED {rc}"
+    assert f"{PRESCRIPT_FAILED} {rc}" in (job / "job.stderr").read_text()
+    assert not (job / "ran").exists()
+
+
+@NO_SHELL_TEXT
+def test_a_postscript_that_is_no_shell_text_says_so_and_changes_no_end(shell, job, text):
+    rc = run(shell, job, ["echo", "ran"], postscript=text)
+
+    assert (rc, last_line(job)) == (0, "FINISHED 0")
+    assert (job / "job.stdout").read_text() == "ran\n"
+    assert (job / "job.stderr").read_text()
+
+
+@pytest.mark.parametrize("rc", [2, 75, 254])
+def test_a_payload_that_ends_with_a_number_of_ours_is_not_given_back(shell, job, rc):
+    assert run(shell, job, ["sh", "-c", f"exit {rc}"]) == rc
+
+    assert last_line(job) == f"FAILED {rc}"
 
 
 # the claim and the fence
@@ -530,6 +638,33 @@ def test_what_a_postscript_prints_is_appended_to_stderr(shell, job):
 
     assert (job / "job.stdout").read_text() == "result\n"
     assert (job / "job.stderr").read_text() == "post\nmore\n"
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link"])
+def test_a_postscript_opens_nothing_that_the_payload_put_in_the_place_of_stderr(shell, job, kind):
+    (job / "precious").touch()
+    plant = {"a pipe": "mkfifo job.stderr", "a link": "ln -s precious job.stderr"}[kind]
+
+    rc = run(shell, job, ["sh", "-c", f"rm job.stderr; {plant}; exit 3"], postscript="echo post")
+
+    assert rc == 3
+    assert (job / "precious").read_text() == ""
+
+
+def test_a_postscript_has_a_stderr_where_the_payload_has_one_of_the_users_own(shell, job):
+    run(shell, job, ["sh", "-c", "echo mine >&2"], stderr=str(job / "my err"), postscript="echo post")
+
+    assert (job / "my err").read_text() == "mine\n"
+    assert (job / "job.stderr").read_text() == "post\n"
+
+
+def test_a_postscript_has_the_three_standard_descriptors_only(shell, job):
+    code = "import os; print(*sorted(os.listdir('/proc/self/fd')))"
+
+    run(shell, job, ["true"], postscript=f'{quote(sys.executable)} -c "{code}"')
+
+    # the fourth is the listing itself
+    assert (job / "job.stderr").read_text().split() == ["0", "1", "2", "3"]
 
 
 # the text

@@ -64,10 +64,13 @@ class Adopter:
         if job.status is JobStatus.KILLING:
             live.stopped_by = str(job.kept_reason.detail.get("by", "request"))
         else:
-            detail = {"scheduler": self._room.scheduler.name, "uid": job.uid, "message": "taken over"}
-            code = "RUNNING" if job.status is JobStatus.RUNNING else "PENDING"
-            self._lifecycle.explain(job, Reason(code, detail))
+            self._say_so(job)
         self._handed(live)
+
+    def _say_so(self, job: Job) -> None:
+        detail = {"scheduler": self._room.scheduler.name, "uid": job.uid, "message": "taken over"}
+        code = "RUNNING" if job.status is JobStatus.RUNNING else "PENDING"
+        self._lifecycle.explain(job, Reason(code, detail))
 
     async def _find_out(self, lives: Sequence[Live]) -> None:
         """The store says that they were claimed: were they handed over?"""
@@ -78,7 +81,7 @@ class Adopter:
                 live.job.attempt += 1
             uid = self._uid_of(live)
             if uid:
-                self._submitter.arrived(live, uid)
+                self._arrived(live, uid)
             else:
                 unknown[live.job] = live
             if place % _BATCH == 0:
@@ -92,10 +95,8 @@ class Adopter:
     def _uid_of(self, live: Live) -> str:
         """The scheduler's id of this very start, where its manager came to write it down."""
         job = live.job
-        try:
-            live.cleared = metadir.read_start(job.script(self._room.scheduler)) == job.start
-        except FileNotFoundError:
-            live.cleared = False
+        script = job.script(self._room.scheduler)
+        live.cleared = metadir.read_start(script, job.identity) == job.start
         return metadir.read_uid(job.directory) if live.cleared else ""
 
     def _arrive(self, live: Live, uid: int | str | None) -> bool:
@@ -104,8 +105,13 @@ class Adopter:
             uid = metadir.read_claim(live.job.directory)
         if uid is None:
             return False
-        self._submitter.arrived(live, uid)
+        self._arrived(live, uid)
         return True
+
+    def _arrived(self, live: Live, uid: int | str) -> None:
+        self._submitter.arrived(live, uid)
+        if live.job.status is JobStatus.SUBMITTED:
+            self._say_so(live.job)
 
     async def _begin_again(self, lives: Sequence[Live]) -> None:
         """They were claimed and never began: the same start is handed over, or the claim given back."""

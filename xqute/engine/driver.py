@@ -142,10 +142,22 @@ class Driver:
             self.crash = exc
         finally:
             came = stop_listening()
+            self._say_how_to_go_on()
             self._lifecycle.give_up(self.crash)
             if came:
                 await self._leave()
                 end_as_signalled(came)
+
+    def _say_how_to_go_on(self) -> None:
+        """An interrupted run is not lost."""
+        room = self._room
+        left = room.unfinished + room.counts[JobStatus.KILLED]
+        if room.interrupted and not room.detaching and left:
+            log.warning(
+                "run %s was interrupted with %s of %s jobs left; Xqute(resume=True) or `xqute resume %s` goes "
+                "on with it",
+                *(room.run, left, room.jobs, room.run),
+            )
 
     async def _leave(self) -> None:
         """The process ends now: let go of everything."""

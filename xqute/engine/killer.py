@@ -118,9 +118,11 @@ class Killer:
         bound = max(_grace(job) for job in jobs) + KILL_BOUND_SECONDS + 1
         for live in lives:
             live.ending += 1
+        stuck = True
         try:
             async with asyncio.timeout(bound):
                 await self._room.scheduler.kill_jobs(jobs)
+            stuck = False
         except TimeoutError:
             return f"the scheduler did not end it within {bound:g} s"
         except Exception as exc:  # noqa: BLE001  whatever it is, the jobs may live
@@ -128,6 +130,7 @@ class Killer:
         finally:
             for live in lives:
                 live.ending -= 1
+                live.stuck = stuck
             if self._watcher is not None:
                 self._watcher.look_again(lives)
                 self._watcher.ask_soon()

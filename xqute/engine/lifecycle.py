@@ -174,7 +174,7 @@ class Lifecycle:
             told = (
                 f"it had used {job.usage['peak'] / 2**20:.0f} MiB: the kernel ends so what has no memory left"
             )
-            return Reason("SIGNAL", {"message": told, **reason.detail})
+            return Reason("SIGNAL", {**reason.detail, "message": told})
         if reason.code != "EXIT":
             return reason
         if self._room.scheduler.prescript:
@@ -204,7 +204,7 @@ class Lifecycle:
         except Reject as exc:
             rejected = str(exc) or "a plugin rejected it"
         except BaseException:
-            live.deciding = False  # cancelled, or the program ends: its end will be looked at again
+            self._leave_undecided(live)
             raise
         if not rejected:
             self.apply(job, judgement.event, judgement.reason)
@@ -212,6 +212,15 @@ class Lifecycle:
             self.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": "request", "message": rejected}))
         else:
             self._fail(job, Reason("REJECTED", {"message": rejected}))
+
+    def _leave_undecided(self, live: Live) -> None:
+        """The plugins' answer will not come: cancelled, or the program ends."""
+        job = live.job
+        if job.status is JobStatus.KILLING:  # nobody will look again: what was not approved was killed
+            told = "the program ended before a plugin said whether it counts"
+            self.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": live.stopped_by, "message": told}))
+        else:
+            live.deciding = False  # its end will be looked at again
 
     async def may_kill(self, job: Job) -> bool:
         """Whether no plugin forbids this kill."""

@@ -45,7 +45,7 @@ def _make_directory(live: Live, script: str) -> None:
         os.mkdir(job.directory, 0o700)
     except FileExistsError:
         if not live.cleared:
-            before = files_start(script, job.start - 1)
+            before = files_start(job, script)
             if before != job.start:  # else they are of this very start, begun by a manager that died
                 metadir.put_away(job.directory, before)
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -53,12 +53,9 @@ def _make_directory(live: Live, script: str) -> None:
     live.cleared = True
 
 
-def files_start(script: str, guess: int) -> int:
-    """Which start the files beside a script are of; the guess where nothing says."""
-    try:
-        return metadir.read_start(script) or guess
-    except FileNotFoundError:
-        return guess
+def files_start(job: Job, script: str) -> int:
+    """Which start the files beside a script are of; the one before, where nothing says."""
+    return metadir.read_start(script, job.identity) or job.start - 1
 
 
 def _vanished(error: OSError, job: Job) -> MetadirError:

@@ -27,11 +27,13 @@ class Live:
         cleared: Its directory is there, without files of earlier starts.
         prepared: Its script is written.
         handed: The scheduler has it.
+        doubted: Handing it over went wrong, and the scheduler may have it all the same.
         told: Its scheduler said that it ended, before the engine knew its id.
         deciding: It ended well, and plugins are asked whether that counts.
         inherited: Another manager handed it over, and nobody has seen yet whether it lives.
         blind: Its files could not be read this time; nothing is concluded until they can.
         ending: How many calls are ending its processes right now; what became of it is judged after them.
+        stuck: Something of it could not be ended; nothing is concluded before that is gone.
         stopped_by: Who asked to stop it; empty when nobody did.
         timed_out: The reason, when the engine asked it to stop because it ran too long.
         timer: The clock of its timeout.
@@ -48,6 +50,7 @@ class Live:
         "changed",
         "cleared",
         "deciding",
+        "doubted",
         "ending",
         "files",
         "handed",
@@ -56,6 +59,7 @@ class Live:
         "prepared",
         "since",
         "stopped_by",
+        "stuck",
         "timed_out",
         "timer",
         "told",
@@ -67,12 +71,14 @@ class Live:
         self.cleared = False
         self.prepared = False
         self.handed = False
+        self.doubted = False
         self.told = False
         self.inherited = False
         self.deciding = False
         self.ending = 0
         self.blind = False
         self.stopped_by = ""
+        self.stuck = False
         self.timed_out: Reason | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.files: FileNews | None = None
@@ -198,7 +204,12 @@ class Room:
             return False
         if self.stop.code == TAKEN_OVER:
             return not self.scheduler.on_this_host  # its jobs are the new owner's, if that can see them
-        return self.stop.code == DETACH or (self.scheduler.leaves_running and self.stop.code in _INTERRUPTS)
+        return self.stop.code == DETACH or (self.scheduler.leaves_running and self.interrupted)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody outside stopped the run."""
+        return self.stop is not None and self.stop.code in _INTERRUPTS
 
     def request_stop(self, reason: StopReason) -> None:
         """Stop the run; the first reason wins."""

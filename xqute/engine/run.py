@@ -170,7 +170,7 @@ class Engine:
             await self._stop_jobs()
         elif self._room.stop is not None:
             log.warning(
-                "%s jobs are left running (%s); Xqute(resume=True) or `xqute resume %s` goes on with them, "
+                "left running: %s job(s) (%s); Xqute(resume=True) or `xqute resume %s` goes on with them, "
                 "`xqute kill --run %s` ends them",
                 *(len(left), ", ".join(map(str, left[:10])), self._room.run, self._room.run),
             )

@@ -132,8 +132,9 @@ class Submitter:
         while room.stop is None and (batch := self._next_batch(1 if recorder.awaited else None)):
             done = [live for live in batch if await self._prepare(live)]
             prepared = [live for live in done if self._is_here(live)]  # not killed meanwhile
-            if prepared:
-                await self._submit(prepared)
+            unknown = [live for live in prepared if not await self._was_taken(live)]
+            if unknown:
+                await self._submit(unknown)
             if recorder.awaited:
                 await recorder.flush()
             if room.free and room.ready:
@@ -167,6 +168,19 @@ class Submitter:
             told = f"{type(exc).__name__}: {exc}"
             self._lifecycle.refuse(live.job, Reason("WRAP_FAILED", {"message": told}))
             return False
+        return True
+
+    async def _was_taken(self, live: Live) -> bool:
+        """Whether the scheduler has it after all, although handing it over went wrong."""
+        if not live.doubted:
+            return False
+        live.doubted = False
+        found = await self._room.scheduler.find_jobs([live.job])
+        uid = found.get(live.job)
+        if uid is None:
+            return False
+        self._forget(live)
+        self._settle(live, uid)
         return True
 
     async def _submit(self, batch: Sequence[Live]) -> None:
@@ -215,6 +229,7 @@ class Submitter:
         job = live.job
         if isinstance(outcome, Exception):
             if as_trouble(outcome) is not None and not live.stopped_by:
+                live.doubted = not self._room.scheduler.on_this_host
                 self._room.ready.append(live)
                 return outcome
             self._refuse(job, outcome)

@@ -248,7 +248,7 @@ class Watcher:
 
     def _judge(self, live: Live) -> bool:
         """Have the evidence judged and tell the lifecycle; whether that was an end."""
-        judgement = None if live.blind else judge(self._evidence(live))
+        judgement = None if live.blind or live.stuck else judge(self._evidence(live))
         if judgement is not None and judgement.event is JobEvent.STARTED:
             self._begin(live, judgement)
             return False

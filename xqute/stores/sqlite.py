@@ -18,7 +18,9 @@ from .sqlite_file import (
     checkpoint,
     connect,
     connect_to_read,
+    damaged,
     finish,
+    has_log,
     identity,
     is_locked,
     lost,
@@ -57,7 +59,8 @@ class SqliteStore(Store):
     Args:
         path: The file. Its directory must exist.
         patience: Seconds a locked file is tried again before `StoreUnavailable`.
-        readonly: Only read: make, migrate and change nothing.
+        readonly: Only read: make, migrate and change nothing. Opened while nobody else has the file open,
+            it may not see what comes later: open it anew for each look.
         steps: The scripts that lead from each schema to the next.
     """
 
@@ -74,6 +77,7 @@ class SqliteStore(Store):
         self.token = ""
         self._patience = patience
         self._readonly = readonly
+        self._whole = False  # the file was read without a log, as there was none
         self._steps = schema() if steps is None else steps
         self._sql = statements()
         self._connection: sqlite3.Connection | None = None
@@ -96,6 +100,7 @@ class SqliteStore(Store):
 
     async def _connect(self) -> sqlite3.Connection:
         if self._readonly:
+            self._whole = not has_log(self.path)
             return await self._when_free(lambda: connect_to_read(self.path, len(self._steps)))
         make_file(self.path)
         connection = await self._when_free(lambda: connect(self.path))
@@ -264,6 +269,10 @@ class SqliteStore(Store):
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             raise StoreError(f"the store {self.path} is not open")
+        if self._readonly and self._whole and has_log(self.path):  # somebody has opened it meanwhile
+            self._connection.close()
+            self._whole = False
+            self._connection = connect_to_read(self.path, len(self._steps))
         if identity(self.path) != self._identity:
             # SQLite would go on writing to a file that nobody finds any more
             raise lost(self.path)
@@ -289,6 +298,8 @@ class SqliteStore(Store):
         while True:
             try:
                 return work()
+            except UnicodeDecodeError as error:  # in a text of the file, or in SQLite's sentence about it
+                raise damaged(self.path, error) from error
             except sqlite3.Error as error:
                 now = monotonic()
                 give_up = give_up or now + self._patience

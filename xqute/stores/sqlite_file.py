@@ -66,6 +66,12 @@ def meaning(error: sqlite3.Error, path: str) -> StoreError:
     return kind(f"the store {path} {words} ({error})")
 
 
+def damaged(path: str, error: Exception) -> StoreError:
+    """The sentence for a file with texts that are none."""
+    kind, words = _MEANINGS[sqlite3.SQLITE_CORRUPT]
+    return kind(f"the store {path} {words} ({error})")
+
+
 def is_locked(error: sqlite3.Error) -> bool:
     """Whether somebody else has the lock, so that nothing is wrong but the moment."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -136,9 +142,8 @@ def connect_to_read(path: str, known: int) -> sqlite3.Connection:
     """
     if not os.path.exists(path):
         raise StoreError(f"there is no store {path}: nothing was pushed there yet")
-    # Where its directory can't be written, the file is read as it is, without its log.
     last = sqlite3.OperationalError("never tried")
-    for how in ("mode=ro", "immutable=1"):
+    for how in _ways_to_read(path):
         connection = sqlite3.connect(
             f"file:{quote(os.fsencode(path))}?{how}", uri=True, isolation_level=None, check_same_thread=False
         )
@@ -153,6 +158,19 @@ def connect_to_read(path: str, known: int) -> sqlite3.Connection:
         else:
             return connection
     raise meaning(last, path)
+
+
+def has_log(path: str) -> bool:
+    """Whether there is something that is not in the file itself yet, or may come: somebody has it open."""
+    try:
+        return os.stat(f"{path}-wal").st_size > 0
+    except OSError:
+        return False
+
+
+def _ways_to_read(path: str) -> tuple[str, str]:
+    """Best first: SQLite can't read a log without writing beside it, and a file without one is whole."""
+    return ("mode=ro", "immutable=1") if has_log(path) else ("immutable=1", "mode=ro")
 
 
 def connect(path: str) -> sqlite3.Connection:

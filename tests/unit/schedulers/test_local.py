@@ -274,6 +274,18 @@ async def test_a_wrapper_that_could_not_write_its_status_is_no_failure_of_the_jo
     assert (await host.answer(job)).reason.code == "DISK_FULL"
 
 
+@pytest.mark.parametrize("name", [metadir.STDOUT, metadir.STDERR])
+async def test_a_wrapper_that_could_not_make_its_output_files_is_no_failure_of_the_job(host, name) -> None:
+    job = await host.job(["true"])
+    Path(job.directory, name).mkdir()
+    await host.submit(job)
+
+    await host.end(job)
+
+    assert (await host.answer(job)).reason.code == "DISK_FULL"
+    assert status(job).state is FileState.ABSENT
+
+
 async def test_an_exit_status_that_the_program_took_away_is_an_end(host) -> None:
     job = await host.start(["true"])
     os.waitpid(int(job.uid), 0)

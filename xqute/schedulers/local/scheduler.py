@@ -59,6 +59,8 @@ class LocalScheduler(Scheduler):
         # How the newest start of a job ended, as long as somebody holds the job.
         self._ends: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
         self._adopted: dict[Job, Adopted] = {}
+        # Starts that ended, and left what could not be ended.
+        self._left: WeakKeyDictionary[Job, Start] = WeakKeyDictionary()
         self._rebooted: WeakSet[Job] = WeakSet()
         self._exits: Exits | None = None
         self._leftovers = Leftovers()
@@ -231,12 +233,16 @@ class LocalScheduler(Scheduler):
             grace = job.call.options.grace if job.kill_grace is None else job.kill_grace
             endings.append(self._ending(job, now, grace))
         left = await self._end(endings)
+        for ending in endings:
+            self._left.pop(ending.job, None)
         if left:
+            # by their session they are found again, also those whose mark may not be read
+            self._left.update({ending.job: ending.start for ending in left if ending.start is not None})
             told = "; ".join(_survivors(ending, there) for ending, there in left.items())
             raise SchedulerError(told, scheduler=self.name)
 
     def _ending(self, job: Job, now: float, grace: float) -> Ending:
-        start = self._running.get(job)
+        start = self._running.get(job) or self._left.get(job)
         stranger = None if start or job in self._ends else wrapper_of(job)
         polite = max(now, start.begun + YOUNG_SECONDS) if start else now
         return Ending(job, start=start, stranger=stranger, polite=polite, firm=polite + grace)

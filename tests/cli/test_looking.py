@@ -1,0 +1,227 @@
+"""`xqute ls`, `show` and `why`."""
+
+import json
+import re
+
+import pytest
+
+from tests.cli.conftest import THEN, dead, living
+from xqute.rules.remedies import REMEDIES
+from xqute.states import EndReason, JobStatus, Reason, WaitReason
+
+JOB_KEYS = (
+    "id run status reason title command user tags priority attempt start rc uid created submitted started "
+    "ended usage directory stdout stderr"
+).split()
+
+
+def lines(text):
+    """The lines of a table, each as its cells."""
+    return [re.split(r"\s{2,}", line) for line in text.splitlines() if line]
+
+
+def test_ls_lists_the_runs_and_the_jobs_of_the_newest(some, xqute) -> None:
+    some.run("run2", created=THEN + 60, script="/home/me/other.py")
+    some.job(run="run2", command="echo newest")
+
+    said = xqute("ls")
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert lines(said.stdout) == [
+        ["run", "created", "state", "jobs", "script"],
+        ["run2", "2026-03-01 12:01:00", "finished", "1 finished", "/home/me/other.py"],
+        ["run1", "2026-03-01 12:00:00", "finished", "1 finished, 1 failed, 1 killed", "/home/me/work.py"],
+        ["id", "status", "attempt", "time", "title", "reason"],
+        ["4", "FINISHED", "1", "1.00 s", "echo newest", "EXIT 0"],
+    ]
+
+
+def test_ls_lists_another_run_by_its_first_letters(some, call) -> None:
+    some.run("xyz", created=THEN + 60)
+
+    assert [job["id"] for job in call("ls", "--run", "run", "--json").json["jobs"]] == [1, 2, 3]
+    assert call("ls", "--run", "run9").err == (
+        "xqute: there is no run 'run9'; `xqute ls` lists those there are\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["--status", "failed"], [2]),
+        (["--status", "failed,Killed"], [2, 3]),
+        (["--status", "ended"], [1, 2, 3]),
+        (["--status", "unfinished"], []),
+        (["--tag", "greet"], [1]),
+        (["--user", "ann"], [1]),
+        (["--user", "bob"], []),
+        (["--limit", "2"], [1, 2]),
+        (["--run", "all"], [1, 2, 3]),
+    ],
+)
+def test_ls_filters(some, call, options, ids) -> None:
+    said = call("ls", "--json", *options).json
+
+    assert [job["id"] for job in said["jobs"]] == ids
+    assert said["more"] is ("--limit" in options)
+
+
+def test_ls_says_that_there_are_more(some, call) -> None:
+    assert "only the first 2 jobs: --limit shows more" in call("ls", "--limit", 2).out
+
+
+def test_ls_shows_what_a_crashed_manager_left_and_who_is_running(some, call) -> None:
+    some.run("crashed", owner=dead(), created=THEN + 1)
+    some.job(JobStatus.QUEUED, run="crashed", reason=Reason("ACCEPTED"))
+    owner = living()
+    some.run("lively", owner=owner, created=THEN + 2)
+
+    told = {row[0]: row[2] for row in lines(call("ls").out)[1:4]}
+    document = call("ls", "--json").json
+
+    assert told["crashed"] == "unfinished (its manager ended)"
+    assert told["lively"] == f"running here ({owner.told})"
+    assert [(run["id"], run["state"]) for run in document["runs"]] == [
+        ("lively", "running"),
+        ("crashed", "unfinished"),
+        ("run1", "finished"),
+    ]
+    assert document["runs"][1]["counts"] == {"queued": 1}
+
+
+def test_ls_as_json_has_all_of_a_job_and_utc_dates(some, call) -> None:
+    said = call("ls", "--json").json
+    sad = said["jobs"][1]
+
+    assert list(said) == ["metadir", "runs", "run", "jobs", "more"]
+    assert list(sad) == JOB_KEYS
+    assert sad["reason"] == {"code": "EXIT", "sentence": "EXIT 3", "detail": {"rc": 3}}
+    assert sad["command"] == ["sh", "-c", "exit 3"]
+    assert (sad["created"], sad["ended"]) == ("2026-03-01T12:00:00.000Z", "2026-03-01T12:00:02.000Z")
+    assert said["jobs"][0]["tags"] == ["greet"]
+
+
+def test_ls_of_a_store_without_runs_says_so(place, call) -> None:
+    place.do(lambda store: store.runs())
+
+    assert call("ls").out.splitlines()[0] == "no runs yet: nothing was pushed"
+    assert call("ls", "--json").json["jobs"] == []
+
+
+def test_titles_can_not_harm_a_terminal(place, call) -> None:
+    place.run()
+    place.job(command="x", title="\x1b[31mred\x1b[0m\nnext \x07\u202ertl")
+
+    said = call("ls").out + call("show", 1).out + call("why", 1).out
+
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    assert "\u202e" not in said
+    assert said.count("red") >= 3
+    assert "[31m" not in said
+
+
+def test_show_tells_everything(some, xqute) -> None:
+    said = xqute("show", 2).stdout
+    facts = dict(re.findall(r"^(\w+) {2,}(.*)$", said, re.MULTILINE))
+
+    assert facts["job"] == "2, of run run1"
+    assert facts["command"] == "sh -c 'exit 3'"
+    assert (facts["status"], facts["reason"], facts["attempt"]) == ("FAILED", "EXIT 3", "2 (start 2)")
+    assert (facts["retries"], facts["error_strategy"]) == ("1", "retry")
+    assert facts["directory"] == f"{some.root}/2"
+    assert facts["ran"] == "1.00 s"
+    assert said.count("title") == 1
+    assert ["2026-03-01 12:00:02", "FAILED", "2", "2", "EXIT 3"] in lines(said)
+
+
+def test_show_as_json_adds_options_and_history(some, call) -> None:
+    said = call("show", 2, "--json").json
+
+    assert list(said) == [*JOB_KEYS, "options", "history"]
+    assert said["options"] == {"error_strategy": "retry", "retries": 1, "title": "sad"}
+    assert [(line["status"], line["start"]) for line in said["history"]] == [("failed", 2)]
+
+
+def test_why_says_how_it_ended_and_what_to_do(some, xqute) -> None:
+    assert xqute("why", 2).stdout.splitlines() == [
+        "job 2 (sad) FAILED: EXIT 3",
+        "→ `xqute logs 2 --stderr` shows what it said; mend it and run it again",
+    ]
+    assert xqute("why", 1).stdout.splitlines()[0] == (
+        "job 1 (echo hello) FINISHED: it ended well, in attempt 1"
+    )
+
+
+def test_why_knows_what_shells_mean_by_127(place, call) -> None:
+    place.run()
+    detail = {"rc": 127, "message": "command not found: nix"}
+    place.job(JobStatus.FAILED, ["nix"], reason=Reason("EXIT", detail))
+
+    said = call("why", 1, "--json").json
+
+    assert said["sentence"] == "job 1 (nix) FAILED: EXIT 127: command not found: nix"
+    assert said["remedy"] == "the program was not found: check its name, and PATH (env=)"
+
+
+def test_why_of_a_job_that_waits_for_its_manager_says_what_it_waits_for(place, call) -> None:
+    place.run(owner=living())
+    place.job(JobStatus.QUEUED, "echo", reason=Reason("FORKS", {"used": 4, "forks": 4}))
+
+    said = call("why", 1).out.splitlines()
+
+    assert said[0].startswith("job 1 (echo) is QUEUED: ")
+    assert said[1].startswith("→ ")
+    assert not call("why", 1, "--json").json["deserted"]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (b"RUNNING 4711\n", "; it may still be running"),
+        (b"RUNNING 4711\nFINISHED 0\n", "; its files say it finished since"),
+        (None, ""),
+    ],
+)
+def test_why_of_a_job_whose_manager_died_says_how_to_go_on(place, call, state, told) -> None:
+    owner = dead()
+    place.run(owner=owner)
+    place.job(JobStatus.RUNNING, "sleep 9", reason=Reason("RUNNING"), state=state)
+
+    assert call("why", 1).out.splitlines() == [
+        f"job 1 (sleep 9) is RUNNING, and its manager ({owner.told}) ended{told}",
+        "→ start the same script again with resume=True, or run `xqute resume run1`",
+    ]
+    assert call("why", 1, "--json").json["deserted"] is True
+
+
+def test_every_reason_has_a_remedy() -> None:
+    assert set(REMEDIES) == {*WaitReason, *EndReason}
+
+
+@pytest.mark.parametrize("code", [*WaitReason, *EndReason])
+def test_every_remedy_can_be_told_without_any_detail(place, call, code) -> None:
+    place.run(owner=living())
+    ended = code in set(EndReason)
+    place.job(JobStatus.FAILED if ended else JobStatus.RUNNING, "echo", reason=Reason(code))
+
+    told = call("why", 1, "--json").json["remedy"]
+
+    assert told
+    assert "{" not in told
+
+
+@pytest.mark.parametrize("command", ["show", "why", "logs"])
+def test_a_job_that_is_not_there_is_one_sentence(some, xqute, command) -> None:
+    said = xqute(command, 99)
+
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr == f"xqute: there is no job 99 in {some.root}; `xqute ls` lists those there are\n"
+
+
+def test_json_is_one_document(some, xqute) -> None:
+    for command in (["ls"], ["show", 2], ["why", 2], ["logs", 2], ["prune", "--dry-run"]):
+        said = xqute(*command, "--json")
+
+        assert said.returncode == 0
+        assert isinstance(json.loads(said.stdout), dict)

@@ -1,0 +1,144 @@
+"""`xqute prune`: what may go goes, with its files, and nothing else."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cli.conftest import THEN, dead, living
+from xqute.states import JobStatus, Reason
+
+
+def left(place):
+    """The jobs that have a record, and those that have a directory."""
+    rows = place.do(lambda store: store.get(range(1, 20)))
+    return [row.id for row in rows], sorted(int(name) for name in os.listdir(place.root) if name.isdecimal())
+
+
+def test_what_ended_is_removed_with_its_files(some, call) -> None:
+    said = call("prune", "--yes")
+
+    assert said.status == 0
+    assert said.out.startswith("removed 3 jobs, ")
+    assert left(some) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "remains"),
+    [
+        (["--status", "failed"], [1, 3]),
+        (["--keep", "failed"], [2]),
+        (["--status", "failed,killed", "--keep", "killed"], [1, 3]),
+        (["--keep", "ended"], [1, 2, 3]),
+        (["--run", "run1"], []),
+        (["--older", "1h"], []),
+        (["--older", "36500d"], [1, 2, 3]),
+        (["--dry-run"], [1, 2, 3]),
+    ],
+)
+def test_only_what_was_meant_is_removed(some, call, options, remains) -> None:
+    assert call("prune", "--yes", *options).status == 0
+    assert left(some) == (remains, remains)
+
+
+def test_age_counts_from_the_end(place, call) -> None:
+    place.run()
+    place.job(age=time.time() - 3600)
+    place.job(age=time.time() - 60)
+
+    call("prune", "--yes", "--older", "30m")
+
+    assert left(place) == ([2], [2])
+
+
+def test_what_has_not_ended_is_never_touched(place, call) -> None:
+    place.run(owner=dead())
+    place.job()
+    place.job(JobStatus.RUNNING, reason=Reason("RUNNING"))
+    place.job(JobStatus.QUEUED, reason=Reason("ACCEPTED"))
+
+    call("prune", "--yes")
+    assert call("prune", "--yes", "--status", "running,queued").out == "nothing to remove\n"
+
+    assert left(place) == ([2, 3], [2])
+
+
+def test_runs_that_a_living_process_owns_are_left_alone(some, call) -> None:
+    some.run("lively", owner=living(), created=THEN + 1)
+    some.job(run="lively")
+
+    said = call("prune", "--dry-run")
+    assert said.out.endswith("; 1 job of runs that are running are left\n")
+    call("prune", "--yes")
+
+    assert left(some) == ([4], [4])
+
+
+def test_it_says_first_what_it_would_free(some, call) -> None:
+    (some.root / "1" / "big").write_bytes(b"x" * 1_000_000)
+
+    said = call("prune", "--dry-run")
+    document = call("prune", "--dry-run", "--json").json
+
+    assert said.out.startswith("would remove 3 jobs of 1 run, 1.0 MB")
+    assert 1_000_000 < document["bytes"] < 1_100_000
+    assert (document["jobs"], document["removed"], document["dry_run"]) == ([1, 2, 3], 0, True)
+
+
+def test_without_a_terminal_it_needs_yes(some, xqute) -> None:
+    said = xqute("prune")
+
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith("xqute: nothing was removed (3 jobs of 1 run, ")
+    assert said.stderr.endswith("): nobody can be asked here; --yes says it\n")
+    assert left(some)[0] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("answer", "remains"), [("y\n", []), ("n\n", [1, 2, 3]), ("\n", [1, 2, 3])])
+def test_on_a_terminal_it_asks(some, environment, answer, remains) -> None:
+    master, slave = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "xqute", "prune"],
+        env={**environment, "XQUTE_METADIR": str(some.root)},
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.write(master, answer.encode())
+        _, err = process.communicate(timeout=60)
+    os.close(master)
+    os.close(slave)
+
+    assert process.returncode == 0
+    assert "remove 3 jobs of 1 run, " in err
+    assert left(some)[0] == remains
+
+
+def test_nothing_outside_of_a_job_is_removed(some, call, tmp_path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    (some.root / "1" / "link").symlink_to(precious)
+    (some.root / "77").mkdir()  # no job of this store
+    (some.root / "notes.txt").touch()
+
+    call("prune", "--yes")
+
+    assert (precious / "file").exists()
+    assert (some.root / "77").exists()
+    assert (some.root / "notes.txt").exists()
+
+
+def test_a_directory_that_is_a_link_is_named_and_left(some, call, tmp_path) -> None:
+    precious = tmp_path / "precious"
+    os.replace(some.root / "1", precious)
+    (some.root / "1").symlink_to(precious)
+
+    said = call("prune", "--yes")
+
+    assert said.status == 1
+    assert f"{some.root}/1 can't be removed" in said.err
+    assert (precious / "job.stdout").exists()

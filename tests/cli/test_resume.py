@@ -1,0 +1,114 @@
+"""`xqute resume`: what is left of a run is run, and what ended well is not run again."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import dead, living
+from tests.cli.test_kill import running, wait_until
+from xqute.states import JobStatus, Reason
+
+SCRIPT = """
+import asyncio, sys
+from xqute import Xqute
+
+async def main():
+    xq = Xqute(job_metadir=sys.argv[1])
+    await xq.push(["sh", "-c", "echo once >> ../once"], cwd=sys.argv[1])
+    await xq.push("test -e go || { echo begun; exec sleep 600; }", cwd=sys.argv[1])
+    await xq.push(["sh", "-c", "test -e mended"], cwd=sys.argv[1])
+    await xq.run_until_complete()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def crashed(tmp_path, environment, xqute):
+    """The metadir of a script that was killed during its second job of three."""
+    script = tmp_path / "work.py"
+    script.write_text(SCRIPT)
+    metadir = tmp_path / "jobs"
+    with subprocess.Popen([sys.executable, str(script), str(metadir)], env=environment) as process:
+        output = metadir / "2" / "job.stdout"
+        wait_until(lambda: output.exists() and output.read_text() == "begun\n")
+        process.send_signal(signal.SIGKILL)
+    assert xqute("kill", 2, metadir=metadir).returncode == 0
+    (metadir / "go").touch()
+    return metadir
+
+
+def test_what_is_left_is_run_and_what_was_done_is_not_repeated(crashed, xqute) -> None:
+    (crashed / "mended").touch()
+
+    said = xqute("resume", metadir=crashed)
+
+    assert said.returncode == 0
+    assert "3 finished" in said.stdout
+    assert (crashed / ".." / "once").read_text() == "once\n"
+    assert "finished" in xqute("ls", metadir=crashed).stdout.splitlines()[1]
+
+
+def test_a_failure_is_status_1_and_can_be_resumed_by_the_id(crashed, xqute) -> None:
+    first = xqute("resume", "--json", metadir=crashed)
+    document = json.loads(first.stdout)
+    again = xqute("resume", metadir=crashed)
+    (crashed / "mended").touch()
+    last = xqute("resume", document["run"], "--json", metadir=crashed)
+
+    assert first.returncode == 1
+    assert document["counts"] == {"finished": 2, "failed": 1}
+    assert [failure["id"] for failure in document["failures"]] == [3]
+    assert again.returncode == 1
+    assert again.stderr.startswith("xqute: no run is unfinished; `xqute resume ID` runs again what failed ")
+    assert last.returncode == 0
+    assert json.loads(last.stdout)["ok"] is True
+
+
+def test_a_run_that_somebody_runs_is_not_taken(place, call) -> None:
+    owner = living()
+    place.run(owner=owner)
+    place.job(JobStatus.QUEUED, reason=Reason("ACCEPTED"))
+
+    assert call("resume", "run1").err == (
+        f"xqute: run run1 is run by {owner.told}: wait for it, or kill it first\n"
+    )
+    assert call("resume").status == 1
+
+
+def test_the_newest_unfinished_run_is_the_one(place, call, monkeypatch) -> None:
+    place.run("old", owner=dead(), created=1)
+    place.job(JobStatus.QUEUED, run="old", reason=Reason("ACCEPTED"))
+    place.run("new", owner=dead(), created=2)
+    place.job(JobStatus.QUEUED, run="new", reason=Reason("ACCEPTED"))
+    place.run("done", created=3)
+    place.job(run="done")
+
+    assert call("resume", "--json").json["run"] == "new"
+    assert call("resume", "--json").json["run"] == "old"
+
+
+@pytest.mark.parametrize(("how", "left"), [("kill", 0), ("detach", 1)])
+def test_ctrl_c_kills_what_runs_or_leaves_it(crashed, begin, xqute, how, left) -> None:
+    (crashed / "go").unlink()
+    process = begin("resume", "--metadir", crashed, "--on-interrupt", how)
+    output = crashed / "2" / "job.stdout"
+    wait_until((crashed / "2" / "job.retry" / "1" / "job.stdout").exists)
+    wait_until(lambda: output.exists() and output.read_text() == "begun\n")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert len(running(crashed)) == left
+    assert (job_status(xqute, crashed, 2) != "killed") == bool(left)
+    xqute("kill", "--all", metadir=crashed)
+    assert job_status(xqute, crashed, 2) == "killed"
+    assert running(crashed) == []
+
+
+def job_status(xqute, metadir, id_):
+    return json.loads(xqute("show", id_, "--json", metadir=metadir).stdout)["status"]

@@ -1,0 +1,338 @@
+"""A manager that dies at random, again and again, until its work is done; then every job is counted.
+
+A round is one metadir with hundreds of jobs. Sessions of the same program work on it, and each is ended
+after 0.05 to 3 seconds: by SIGKILL, at a random crash point, or by SIGTERM or Ctrl-C that leave the jobs
+running. The last session is left in peace. Then nothing may be lost, and nothing may have run twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.crash.keeping import KILLED, ROOT, processes_of
+from xqute import JobStatus, Xqute
+from xqute.store import Query, Row
+from xqute.stores.sqlite import SqliteStore
+
+#: One line per execution and one per good end, told by the job itself; so is a second one at the same time.
+JOB = """
+exec 9>"$1/locks/$XQUTE_JOB_ID"; flock -n 9 || echo "$XQUTE_JOB_ID $2" >>"$1/overlaps"
+echo "$XQUTE_JOB_ID $2 $XQUTE_JOB_START" >>"$1/executions"
+sleep "$3" 9>&-
+[ "$4" != flaky ] || [ "$(grep -c "^$XQUTE_JOB_ID " "$1/executions")" != 1 ] || exit 3
+[ "$4" != fails ] || exit 4
+echo "$XQUTE_JOB_ID $2" >>"$1/good"
+"""
+
+FORKS = 8
+INTERRUPTED = 130
+#: How long a session that was asked to end, or one that nobody disturbs, may take.
+LEAVE_SECONDS = 30.0
+PEACE_SECONDS = 120.0
+
+
+# The program that dies
+
+
+def manage(directory: Path, seed: int, *, everything: bool) -> int:
+    """One session: push the work in an order of its own, and run it."""
+    try:
+        asyncio.run(work(directory, random.Random(seed), everything=everything))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+async def work(directory: Path, chance: random.Random, *, everything: bool) -> None:
+    """Push in pieces, some of them while jobs run already."""
+    plan = json.loads((directory / "plan").read_text())
+    extra = plan["extra"]
+    some = len(extra) if everything else chance.randint(0, len(extra))
+    jobs = [*plan["jobs"], *chance.sample(extra, some)]
+    chance.shuffle(jobs)
+    early = chance.randint(0, len(jobs))
+    xqute = Xqute(
+        job_metadir=directory / "meta",
+        scheduler_forks=FORKS,
+        resume=True,
+        on_interrupt="detach",
+        retry_delay=0.05,
+    )
+    await push(xqute, directory, jobs[:early], chance)
+    async with xqute:
+        await push(xqute, directory, jobs[early:], chance)
+
+
+async def push(xqute: Xqute, directory: Path, jobs: list, chance: random.Random) -> None:
+    """Some together, some one by one; how they are run differs from session to session."""
+    while jobs:
+        together = chance.choice([1, 1, 20, 200])
+        piece, jobs = jobs[:together], jobs[together:]
+        priority = chance.randint(-1, 1)
+        for retries, kinds in ((0, ("good",)), (2, ("flaky",)), (1, ("fails",))):
+            calls = [["sh", "-c", JOB, "job", directory, *job] for job in piece if job[2] in kinds]
+            await xqute.push_many(calls, retries=retries, priority=priority)
+
+
+# What it has to do
+
+
+def plan_of(chance: random.Random, jobs: int) -> dict[str, list]:
+    """Names, seconds and kinds: mostly short ones, some long, some that fail, some pushed twice."""
+
+    def job(name: str) -> list:
+        long = chance.random() < 0.04
+        kind = chance.choices(["good", "flaky", "fails"], [92, 6, 2])[0]
+        seconds = chance.uniform(2, 5) if long else chance.uniform(0, 0.3)
+        return [name, round(seconds, 2), kind]
+
+    extra = max(1, jobs // 10)
+    some = [job(f"job{number}") for number in range(jobs - extra)]
+    twins = chance.sample(some, max(1, jobs // 50))
+    some[-len(twins) :] = twins
+    return {"jobs": some, "extra": [job(f"extra{number}") for number in range(extra)]}
+
+
+@dataclass
+class Tally:
+    """What is counted over all rounds, and what was broken."""
+
+    sessions: int = 0
+    kills: int = 0
+    jobs: int = 0
+    executions: int = 0
+    lost: int = 0
+    overlaps: int = 0
+    hangs: int = 0
+    repeated: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """The closing line."""
+        done = f"{self.sessions} sessions, {self.kills} kills, {self.jobs} jobs, {self.executions} executions"
+        broken = f"lost {self.lost}, overlapping starts {self.overlaps}, hangs {self.hangs}"
+        return f"{done}; {broken}, repeated good executions {self.repeated}, other {len(self.wrong)}"
+
+    @property
+    def broken(self) -> bool:
+        return bool(self.lost or self.overlaps or self.hangs or self.repeated or self.wrong)
+
+
+class Round:
+    """One metadir, from its first session to the last."""
+
+    def __init__(self, seed: int, jobs: int, tally: Tally, points: list[str]) -> None:
+        self.chance = random.Random(seed)
+        self.tally = tally
+        self.points = points
+        self.directory = Path(tempfile.mkdtemp(prefix=f"xqute-chaos-{seed}-"))
+        (self.directory / "locks").mkdir()
+        self.plan = plan_of(self.chance, jobs)
+        (self.directory / "plan").write_text(json.dumps(self.plan))
+        self.wanted = Counter(name for name, _, _ in self.plan["jobs"] + self.plan["extra"])
+        self.kinds = {name: kind for name, _, kind in self.plan["jobs"] + self.plan["extra"]}
+        self.quick = 0
+
+    def run(self, until: float) -> None:
+        """Disturb sessions until the work is done or the time is over; then let one end, and count."""
+        while time.monotonic() < until and not self.tally.hangs and not self.disturbed():
+            pass
+        self.peace()
+        before = self.counted("good")
+        self.peace()
+        self.tally.repeated += (self.counted("good") - before).total()
+        if not self.tally.hangs:
+            self.check()
+
+    # Sessions
+
+    def start(self, *, crash: str = "", everything: bool = False) -> subprocess.Popen:
+        self.tally.sessions += 1
+        with (self.directory / "log").open("a") as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tests.crash.chaos", "--manage", self.directory),
+                    *("--seed", str(self.chance.randrange(2**32))),
+                    *(["--everything"] if everything else []),
+                ],
+                cwd=ROOT,
+                env={**os.environ, "XQUTE_CRASH_AT": crash},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def disturbed(self) -> bool:
+        """One session that is ended in some way; whether it had done its work before."""
+        ways = [self.kill, self.crash, self.interrupt]
+        way = self.kill if self.quick else self.chance.choices(ways, [5, 3, 2])[0]
+        return way()
+
+    def kill(self) -> bool:
+        """SIGKILL; sometimes the next one follows soon."""
+        seconds = self.chance.uniform(0.05, 0.6 if self.quick else 3)
+        self.quick = self.quick - 1 if self.quick else self.chance.choice([0, 0, 0, 2])
+        return self.ended(self.start(), signal.SIGKILL, seconds)
+
+    def crash(self) -> bool:
+        """It dies at a crash point; when it does not come there, by SIGKILL."""
+        point = f"{self.chance.choice(self.points)}:{self.chance.choice([1, 1, 2, 5, 20, 50])}"
+        return self.ended(self.start(crash=point), signal.SIGKILL, 3, point)
+
+    def interrupt(self) -> bool:
+        """A signal that it winds down for, leaving its jobs running."""
+        number = self.chance.choice([signal.SIGTERM, signal.SIGINT])
+        return self.ended(self.start(), number, self.chance.uniform(0.05, 3))
+
+    def ended(self, process: subprocess.Popen, number: int, seconds: float, point: str = "") -> bool:
+        """Signal it after so many seconds; whether it had done its work before."""
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            code = self.left(process, LEAVE_SECONDS)
+        done = code == 0
+        self.tally.kills += not done
+        allowed = {0, KILLED, INTERRUPTED, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+        if code not in allowed:
+            self.tally.wrong.append(f"session {self.tally.sessions} ended with {code}: see log")
+        how = f"died {point!r}" if code == KILLED else f"{signal.Signals(number).name} after {seconds:.2f} s"
+        how = "its work is done" if done else how
+        good, all_ = self.counted("good").total(), self.wanted.total()
+        print(f"session {self.tally.sessions}: {how}; {good} of {all_} jobs ended well", flush=True)
+        return done
+
+    def left(self, process: subprocess.Popen, seconds: float) -> int:
+        """The exit status, within so many seconds; else it hangs, and its stack is lost with it."""
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.tally.hangs += 1
+            process.kill()
+            return process.wait()
+
+    def peace(self) -> None:
+        """A session that pushes everything and that nobody disturbs."""
+        process = self.start(everything=True)
+        code = self.left(process, PEACE_SECONDS)
+        if code:
+            self.tally.wrong.append(f"the session left in peace ended with {code}: see log")
+
+    # Counting
+
+    def counted(self, file: str) -> Counter[str]:
+        """How often each job's id stands in a file that jobs write."""
+        with suppress(FileNotFoundError):
+            return Counter(line.split()[0] for line in (self.directory / file).read_text().splitlines())
+        return Counter()
+
+    def check(self) -> None:
+        """Nothing was lost, nothing ran twice, and what is told is what happened."""
+        tally = self.tally
+        token, rows = asyncio.run(stored(self.directory / "meta"))
+        good, ran = self.counted("good"), self.counted("executions")
+        tally.jobs += self.wanted.total()
+        tally.executions += ran.total()
+        tally.overlaps += self.counted("overlaps").total()
+        tally.repeated += sum(count - 1 for count in good.values())
+        made = Counter(name_of(row) for row in rows)
+        tally.repeated += (made - self.wanted).total()
+        tally.lost += (self.wanted - made).total()
+        for row in rows:
+            self.check_one(row, good[str(row.id)], ran[str(row.id)])
+        if not becomes(lambda: not processes_of(token)):
+            tally.wrong.append("processes of ended jobs are left")
+
+    def check_one(self, row: Row, good: int, ran: int) -> None:
+        """One job by what it wrote about itself and what the store says."""
+        kind = self.kinds[name_of(row)]
+        wanted = JobStatus.FAILED if kind == "fails" else JobStatus.FINISHED
+        if row.status != wanted:
+            told = json.loads(row.document)["reason"]
+            self.tally.wrong.append(f"job {row.id} ({kind}) is {JobStatus(row.status).name}: {told}")
+        if kind == "fails":
+            return
+        self.tally.lost += not good
+        most = 2 if kind == "flaky" else 1
+        if ran > most:
+            self.tally.wrong.append(f"job {row.id} ({kind}) ran {ran} times")
+
+
+def name_of(row: Row) -> str:
+    return json.loads(row.call)["argv"][5]
+
+
+async def stored(metadir: Path) -> tuple[str, list[Row]]:
+    """The store's token and all its rows."""
+    store = SqliteStore(metadir / "xqute.db", readonly=True)
+    await store.open()
+    try:
+        return store.token, await store.page(Query(limit=100_000))
+    finally:
+        await store.close()
+
+
+def becomes(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Whether it comes true within so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def chaos(seconds: float, jobs: int, seed: int) -> int:
+    """Rounds until the time is over; 1 when something is broken."""
+    # the sweep knows the crash points; it needs pytest, which a session does without
+    from tests.crash.test_sweep import points
+
+    until = time.monotonic() + seconds
+    tally = Tally()
+    for number in itertools.count(seed):
+        print(f"seed {number}: --seed {number} --jobs {jobs} does the same again", flush=True)
+        round_ = Round(number, jobs, tally, points())
+        round_.run(until)
+        if tally.broken:
+            print(*tally.wrong, f"everything is left in {round_.directory}", sep="\n")
+        else:
+            shutil.rmtree(round_.directory)
+        if tally.broken or time.monotonic() >= until:
+            break
+    print(tally)
+    return int(tally.broken)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300, help="disturb so long (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=500, help="jobs of a round (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of the first round (default: a fresh one)")
+    parser.add_argument("--manage", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--everything", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    if given.manage:
+        return manage(given.manage, seed, everything=given.everything)
+    return chaos(given.seconds, given.jobs, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""How things are written: dates, durations and sizes, JSON, and tables for people and for pipes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xqute.job import Job
+from xqute.printable import printable
+from xqute.states import JobStatus, Reason, Status
+from xqute.store import Row
+
+#: Wide enough for any line that is not for a terminal.
+PIPE_WIDTH: Final = 100_000
+
+#: The colours of statuses on a terminal.
+STYLES: Final = {
+    JobStatus.RUNNING: "cyan",
+    JobStatus.SUBMITTED: "cyan",
+    JobStatus.KILLING: "magenta",
+    JobStatus.FINISHED: "green",
+    JobStatus.FAILED: "bold red",
+    JobStatus.KILLED: "magenta",
+    JobStatus.SKIPPED: "green",
+}
+
+
+class Out(Console):
+    """Where a command prints: as wide as the terminal, or not cut at all."""
+
+    def __init__(self) -> None:
+        """For the stdout there is now."""
+        terminal = sys.stdout.isatty()
+        super().__init__(
+            file=sys.stdout,
+            force_terminal=None if terminal else False,
+            width=None if terminal else PIPE_WIDTH,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+
+    def on_broken_pipe(self) -> None:
+        """Whoever called the command decides."""
+        raise BrokenPipeError
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line, never wrapped."""
+        self.print(Text(text, style=style), soft_wrap=True)
+
+
+def iso(date: float | None) -> str | None:
+    """A date as programs read it: UTC, ISO 8601."""
+    if date is None:
+        return None
+    return datetime.fromtimestamp(date, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clock(date: float | None) -> str:
+    """A date as people read it, in their own time zone."""
+    return (
+        "" if date is None else datetime.fromtimestamp(date, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def took(seconds: float | None) -> str:
+    """A duration as people read it."""
+    if seconds is None:
+        return ""
+    if seconds < 60:  # noqa: PLR2004  a minute
+        return f"{max(seconds, 0):.{2 if seconds < 10 else 1}f} s"  # noqa: PLR2004  as fine as it matters
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m{rest:02}s" if hours else f"{minutes}m{rest:02}s"
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004  the next unit
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def jobs(count: int) -> str:
+    """A number of jobs."""
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
+def show_warnings() -> None:
+    """What the engine warns of is told as the rest is."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("xqute: %(message)s"))
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one document of a command."""
+    print(json.dumps(document, indent=2, default=str))
+
+
+def print_table(out: Out, headers: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """A table: with care for the width on a terminal, aligned columns without lines elsewhere."""
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        table.add_column(header, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table, crop=False)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def status_cell(status: JobStatus) -> Text:
+    """A status in its colour."""
+    return Text(status.name, style=STYLES.get(status, ""))
+
+
+def seconds_of(job: Job, now: float) -> float | None:
+    """How long the newest start of a job ran, or runs."""
+    wall = job.usage.get("wall")
+    if wall is not None:
+        return wall
+    if job.started is None:
+        return None
+    end = job.ended if job.ended is not None else now
+    return end - job.started if job.status.final or job.status.live else None
+
+
+def reason_document(reason: Reason) -> dict[str, Any]:
+    """A reason as JSON."""
+    return {"code": reason.code, "sentence": str(reason), "detail": dict(reason.detail)}
+
+
+def job_document(row: Row, job: Job) -> dict[str, Any]:
+    """A job as JSON; every command that tells of a job tells it so."""
+    return {
+        "id": job.id,
+        "run": row.run,
+        "status": job.status.name.lower(),
+        "reason": reason_document(job.reason),
+        "title": job.title,
+        "command": job.cmd,
+        "user": job.user,
+        "tags": list(job.tags),
+        "priority": row.priority,
+        "attempt": job.attempt,
+        "start": job.start,
+        "rc": job.rc,
+        "uid": job.uid,
+        "created": iso(job.created),
+        "submitted": iso(job.submitted),
+        "started": iso(job.started),
+        "ended": iso(job.ended),
+        "usage": dict(job.usage),
+        "directory": job.directory,
+        "stdout": str(job.stdout_file),
+        "stderr": str(job.stderr_file),
+    }
+
+
+def history_document(line: Status) -> dict[str, Any]:
+    """A line of a history as JSON."""
+    return {
+        "date": iso(line.date),
+        "status": line.state.name.lower(),
+        "start": line.start,
+        "attempt": line.attempt,
+        "reason": reason_document(line.reason),
+    }

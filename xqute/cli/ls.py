@@ -1,0 +1,130 @@
+"""`xqute ls`: the runs there are, and the jobs of one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from xqute.job import Job
+from xqute.states import JobStatus
+from xqute.store import Query, Row
+
+from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
+from .options import statuses, where
+from .place import Place, pick_run
+from .runs import Run, Standing
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+#: Runs that are shown when nothing else is asked for; those that are not finished always are.
+RUNS_SHOWN = 10
+
+
+@click.command(
+    help="""List runs, and the jobs of one.
+
+The jobs of the newest run are listed, oldest first. Runs whose manager crashed are shown as unfinished.
+
+\b
+Examples:
+  xqute ls                          the newest run
+  xqute ls --status failed,killed   what went wrong in it
+  xqute ls --run all --tag align    the jobs of all runs with a tag
+  xqute ls --json | jq '.jobs[].id'
+"""
+)
+@where
+@click.option("--run", metavar="ID|all", help="Another run than the newest, or all.")
+@click.option(
+    "--status",
+    metavar="STATUS,…",
+    type=statuses,
+    default=(),
+    help="Only these, e.g. failed,running; also: live, ended, unfinished.",
+)
+@click.option("--tag", help="Only jobs with this tag.")
+@click.option("--user", help="Only jobs of this user.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many jobs."
+)
+def command(metadir: str, store: str | None, *, as_json: bool, **wanted: object) -> None:
+    """List runs and jobs."""
+    asyncio.run(_list(Place.of(metadir, store), as_json=as_json, **wanted))  # type: ignore[arg-type]
+
+
+async def _list(
+    place: Place,
+    *,
+    as_json: bool,
+    run: str | None,
+    status: Sequence[JobStatus],
+    tag: str | None,
+    user: str | None,
+    limit: int,
+) -> None:
+    async with place.reading() as store:
+        rows = await store.runs()
+        chosen = None if run == "all" or not rows else pick_run(rows, run).id
+        runs = [await Run.of(store, row) for row in rows]
+        query = Query(chosen, [int(item) for item in status], user, tag, limit=limit + 1)
+        found = await store.page(query) if rows else []
+    listed = [(row, place.job(row)) for row in found[:limit]]
+    more = len(found) > limit
+    if as_json:
+        print_json(
+            {
+                "metadir": place.root,
+                "runs": [item.document() for item in runs],
+                "run": chosen or "all",
+                "jobs": [job_document(*item) for item in listed],
+                "more": more,
+            }
+        )
+        return
+    _show_runs(Out(), runs, every=run == "all")
+    _show_jobs(Out(), listed, chosen, more=more)
+
+
+def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
+    if not runs:
+        out.say("no runs yet: nothing was pushed")
+        return
+    shown = [
+        run
+        for number, run in enumerate(runs)
+        if every or number < RUNS_SHOWN or run.standing is not Standing.FINISHED
+    ]
+    cells = ((run.row.id, clock(run.row.created), run.state, run.counted, run.script) for run in shown)
+    print_table(out, ("run", "created", "state", "jobs", "script"), cells)
+    if len(shown) < len(runs):
+        out.say(f"and {len(runs) - len(shown)} older, finished: --run all", "dim")
+
+
+def _show_jobs(out: Out, listed: Sequence[tuple[Row, Job]], run: str | None, *, more: bool) -> None:
+    out.say("")
+    if not listed:
+        out.say("no jobs match" if run is None else f"no jobs of run {run} match")
+        return
+    now = time.time()
+    cells = [_cells(row, job, now, every=run is None) for row, job in listed]
+    which = ["run"] if run is None else []
+    print_table(out, ("id", *which, "status", "attempt", "time", "title", "reason"), cells)
+    if more:
+        out.say(f"only the first {jobs(len(listed))}: --limit shows more, --status fewer", "dim")
+
+
+def _cells(row: Row, job: Job, now: float, *, every: bool) -> list[str | Text]:
+    return [
+        str(job.id),
+        *([row.run] if every else []),
+        status_cell(job.status),
+        str(job.attempt),
+        took(seconds_of(job, now)),
+        job.title,
+        str(job.reason),
+    ]

@@ -1,0 +1,154 @@
+"""Where jobs are: a metadir and its store, opened to look at them without leaving a trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
+from xqute.job import Job
+from xqute.states import Reason
+from xqute.store import Query, Row, RunRow, Store
+from xqute.stores.names import make_store
+from xqute.stores.sqlite import SqliteStore
+from xqute.task import Call
+
+
+@dataclass(frozen=True)
+class Place:
+    """What `--metadir` and `--store` name.
+
+    Attributes:
+        root: The metadir, absolute.
+        url: The store as it was given; None: the one in the metadir.
+    """
+
+    root: str
+    url: str | None
+
+    @classmethod
+    def of(cls, metadir: str, store: str | None) -> Place:
+        """The place that options name; neither must be there yet."""
+        return cls(os.path.abspath(metadir), store)
+
+    @property
+    def shown(self) -> str:
+        """The store, as a sentence names it."""
+        return self.url or self.root
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Store]:
+        """The store, open for reading only; nothing is made.
+
+        Raises:
+            MetadirError: There is no metadir, or no store in it; says what to do.
+        """
+        store = self._reader()
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Store]:
+        """The store, open to change it; it must be there."""
+        self._reader()
+        store = make_store(self.url, Path(self.root))
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def _reader(self) -> Store:
+        if self.url is None:
+            self._refuse_missing()
+        elif self.url.startswith("memory:"):
+            raise OptionError("memory:// is the memory of one program: nothing of it can be seen from here")
+        made = make_store(self.url, Path(self.root))
+        return SqliteStore(made.path, readonly=True) if isinstance(made, SqliteStore) else made
+
+    def _refuse_missing(self) -> None:
+        if not os.path.isdir(self.root):
+            raise MetadirError(
+                f"there is no metadir {self.root}: go where the script was started, or name it with --metadir"
+            )
+        if not os.path.exists(f"{self.root}/xqute.db"):
+            raise MetadirError(
+                f"the metadir {self.root} has no store: nothing was pushed there, "
+                "or its jobs are remembered elsewhere (--store)"
+            )
+
+    def job(self, row: Row) -> Job:
+        """The job of a row, to look at."""
+        job = Job(row.id, Call.from_json(row.call), Onlooker(self.root), 0.0)
+        job.restore(row.status, row.start, row.attempt, row.uid, row.document)
+        return job
+
+    async def find(self, store: Store, id: int) -> tuple[Row, Job]:
+        """One job.
+
+        Raises:
+            JobNotFound: There is none.
+        """
+        rows = await store.get([id])
+        if not rows:
+            raise JobNotFound(f"there is no job {id} in {self.shown}; `xqute ls` lists those there are")
+        return rows[0], self.job(rows[0])
+
+
+async def every_page(store: Store, query: Query) -> AsyncIterator[Row]:
+    """All jobs that match, however many."""
+    while rows := await store.page(query):
+        for row in rows:
+            yield row
+        query = query._replace(beyond=rows[-1].id)
+
+
+def pick_run(runs: list[RunRow], wanted: str | None) -> RunRow:
+    """The run of an id or of its first letters; the newest when none is wanted.
+
+    Raises:
+        XquteError: There is none, or several begin so.
+    """
+    if not runs:
+        raise XquteError("there are no runs yet: nothing was pushed")
+    if wanted is None:
+        return runs[0]
+    found = [run for run in runs if run.id.startswith(wanted)]
+    exact = [run for run in found if run.id == wanted]
+    if len(found) == 1 or exact:
+        return (exact or found)[0]
+    if found:
+        raise XquteError(f"several runs begin with {wanted!r}: {', '.join(run.id for run in found)}")
+    raise XquteError(f"there is no run {wanted!r}; `xqute ls` lists those there are")
+
+
+class Onlooker:
+    """Who keeps the jobs that are only looked at: it can do nothing about them."""
+
+    token = ""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.cwd = "/"
+
+    def why_queued(self, job: Job) -> Reason | None:
+        """Only the process that runs a job knows more than the job says itself."""
+        return None
+
+    async def wait(self, job: Job) -> None:
+        """Jobs of others are not awaited here."""
+        raise XquteError(f"{job} is not run by this process")
+
+    async def kill(self, job: Job, grace: float | None) -> bool:
+        """Jobs of others are not killed here."""
+        raise XquteError(f"{job} is not run by this process")
+
+    async def retry(self, job: Job) -> None:
+        """Jobs of others are not run here."""
+        raise XquteError(f"{job} is not run by this process")

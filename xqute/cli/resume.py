@@ -1,0 +1,106 @@
+"""`xqute resume`: run what is left of a run whose manager has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import rich_click as click
+
+from xqute.errors import XquteError
+from xqute.producer import Xqute
+from xqute.report import Report
+from xqute.store import RunRow, Store
+
+from .forms import Out, iso, print_json, show_warnings
+from .options import where
+from .place import Place, pick_run
+from .runs import Run, Standing, deserted, manager
+
+
+@click.command(
+    help="""Run what is left of a run: jobs that failed, were killed or lost, or never began.
+
+Without an id, the newest run that is not finished and that nobody runs. What is still running of it is
+adopted; what ended well is not run again. The status is 0 when all jobs ended well, else 1.
+
+\b
+Examples:
+  xqute resume
+  xqute resume 3f2a --forks 4
+  xqute resume --on-interrupt detach     Ctrl-C leaves jobs running; resume again to go on
+"""
+)
+@click.argument("run", required=False)
+@where
+@click.option(
+    "--forks", type=click.IntRange(min=1), help="Jobs at a time; by default what the scheduler says."
+)
+@click.option("--scheduler", default="local", show_default=True, help="Where the jobs run.")
+@click.option(
+    "--on-interrupt",
+    type=click.Choice(["kill", "detach"]),
+    default="kill",
+    show_default=True,
+    help="What Ctrl-C does with jobs that run.",
+)
+def command(run: str | None, metadir: str, store: str | None, *, as_json: bool, **how: Any) -> int:
+    """Resume a run."""
+    show_warnings()
+    return asyncio.run(_resume(Place.of(metadir, store), run, as_json=as_json, **how))
+
+
+async def _resume(
+    place: Place, wanted: str | None, *, as_json: bool, forks: int | None, scheduler: str, on_interrupt: str
+) -> int:
+    async with place.reading() as store:
+        run = await _choose(store, await store.runs(), wanted)
+    xqute = Xqute(
+        scheduler,
+        job_metadir=place.root,
+        store=place.url,
+        scheduler_forks=forks,
+        resume="all",
+        run=run.id,
+        on_interrupt=on_interrupt,
+        progress=not as_json,
+    )
+    report = await xqute.run_until_complete()
+    if as_json:
+        print_json(_document(run, report))
+    else:
+        Out().say(f"run {run.id}: {str(report).splitlines()[0]}")
+    return 0 if report.ok else 1
+
+
+async def _choose(store: Store, runs: Sequence[RunRow], wanted: str | None) -> RunRow:
+    """The run that is meant.
+
+    Raises:
+        XquteError: There is none, or somebody runs it.
+    """
+    if wanted is not None:
+        run = pick_run(list(runs), wanted)
+        if not deserted(run):
+            raise XquteError(f"run {run.id} is run by {manager(run)}: wait for it, or kill it first")
+        return run
+    for run in runs:
+        if (await Run.of(store, run)).standing is Standing.UNFINISHED:
+            return run
+    raise XquteError(
+        "no run is unfinished; `xqute resume ID` runs again what failed in a finished one (see `xqute ls`)"
+    )
+
+
+def _document(run: RunRow, report: Report) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "script": run.script,
+        "created": iso(run.created),
+        "ok": report.ok,
+        "seconds": round(report.seconds, 3),
+        "counts": {status.name.lower(): count for status, count in report.counts.items()},
+        "failures": [{**failure._asdict(), "stderr": list(failure.stderr)} for failure in report.failures],
+        "stopped": None if report.stop_reason is None else str(report.stop_reason),
+    }

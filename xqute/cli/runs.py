@@ -1,0 +1,104 @@
+"""What is known of a run: who owns it, whether that lives, and how its jobs stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from xqute.owner import Owner, OwnerPresence
+from xqute.printable import printable
+from xqute.states import JobStatus
+from xqute.store import RunRow, Store
+
+from .forms import iso
+
+
+class Standing(StrEnum):
+    """How a run stands."""
+
+    #: its manager lives, on this host
+    RUNNING = "running here"
+    #: its manager is on another host, or in another container
+    ELSEWHERE = "running elsewhere"
+    #: all its jobs have ended
+    FINISHED = "finished"
+    #: jobs are left, and nobody runs them
+    UNFINISHED = "unfinished"
+
+
+class Run(NamedTuple):
+    """A run and its jobs by status."""
+
+    row: RunRow
+    counts: Mapping[JobStatus, int]
+    standing: Standing
+
+    @classmethod
+    async def of(cls, store: Store, row: RunRow) -> Run:
+        """The run of a row, as it stands now."""
+        found = await store.counts(row.id)
+        counts = {JobStatus(status): count for status, count in sorted(found.items()) if count}
+        return cls(row, counts, judge(row, presence(row), counts))
+
+    @property
+    def unfinished(self) -> int:
+        """How many of its jobs have not ended."""
+        return sum(count for status, count in self.counts.items() if not status.final)
+
+    @property
+    def script(self) -> str:
+        """What pushed it."""
+        return printable(self.row.script) or "(interactive)"
+
+    @property
+    def state(self) -> str:
+        """How it stands, with the facts."""
+        if self.standing in {Standing.RUNNING, Standing.ELSEWHERE}:
+            return f"{self.standing} ({manager(self.row)})"
+        if self.standing is Standing.UNFINISHED:
+            return f"{self.standing} (its manager ended)"
+        return str(self.standing)
+
+    @property
+    def counted(self) -> str:
+        """Its jobs, on one line."""
+        told = ", ".join(f"{count} {status.name.lower()}" for status, count in self.counts.items())
+        return told or "no jobs"
+
+    def document(self) -> dict[str, Any]:
+        """The run as JSON."""
+        return {
+            "id": self.row.id,
+            "script": self.row.script,
+            "created": iso(self.row.created),
+            "state": self.standing.name.lower(),
+            "owner": self.row.owner,
+            "counts": {status.name.lower(): count for status, count in self.counts.items()},
+        }
+
+
+def presence(row: RunRow) -> OwnerPresence | None:
+    """Whether the manager of a run lives; None when nobody owns it."""
+    owner = Owner.parse(row.owner) if row.state == "owned" else None
+    return None if owner is None else owner.presence
+
+
+def manager(row: RunRow) -> str:
+    """Who owns a run, as a sentence names it."""
+    owner = Owner.parse(row.owner)
+    return "which left it" if owner is None else owner.told
+
+
+def judge(row: RunRow, owner: OwnerPresence | None, counts: Mapping[JobStatus, int]) -> Standing:
+    """How a run stands, from what is known of its manager and of its jobs."""
+    if owner is OwnerPresence.ALIVE:
+        return Standing.RUNNING
+    if all(status.final for status in counts):
+        return Standing.FINISHED
+    return Standing.ELSEWHERE if owner is OwnerPresence.ELSEWHERE else Standing.UNFINISHED
+
+
+def deserted(row: RunRow | None) -> bool:
+    """Whether nobody runs the jobs of a run, for sure."""
+    return row is None or presence(row) not in {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}

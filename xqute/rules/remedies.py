@@ -1,0 +1,71 @@
+"""What a user can do about a job, by the reason it waits or ended for; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..states import EndReason, JobStatus, Reason, WaitReason
+
+#: For each reason, one sentence. The names in braces are `id`, and keys of the reason's detail.
+REMEDIES: Final[Mapping[str, str]] = {
+    WaitReason.ACCEPTED: "it starts when the program that pushed it awaits it: "
+    "`await xq.run_until_complete()`, `async with xq` or `await job`",
+    WaitReason.FORKS: "wait, or let more run at a time with scheduler_forks=; "
+    "jobs of higher priority= go first",
+    WaitReason.STOPPED: "start the same script again with resume=True, or run `xqute resume`",
+    WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
+    WaitReason.BLOCKED: "mend the job that failed and run it again: this one follows",
+    WaitReason.LIMIT: "wait, or raise the limit of the task with limits=",
+    WaitReason.RESOURCES: "wait, or ask for less; `xqute ls --status live` shows who has it",
+    WaitReason.RETRY_DELAY: "wait for its next attempt; `xqute logs {id}` shows what went wrong",
+    WaitReason.SCHEDULER_DOWN: "nothing is lost, it goes on by itself; "
+    "try the scheduler's own command to see what is wrong",
+    WaitReason.DISK_FULL: "make room where the metadir is: it goes on by itself",
+    WaitReason.PENDING: "wait for the scheduler to start it; its own tools tell more about {uid}",
+    WaitReason.RUNNING: "wait; `xqute logs {id} --follow` shows what it writes",
+    WaitReason.KILLING: "wait; what does not end politely is killed after its grace",
+    EndReason.EXIT: "`xqute logs {id} --stderr` shows what it said; mend it and run it again",
+    EndReason.SIGNAL: "something ended it from outside, or it crashed: `xqute logs {id} --stderr`, "
+    "and for signal 9 the kernel's log (`dmesg`): memory may have run out",
+    EndReason.OOM: "give it more memory, or run fewer at a time with scheduler_forks=",
+    EndReason.TIMEOUT: "give it more time with timeout=, or find out with `xqute logs {id}` where it hung",
+    EndReason.NODE_FAIL: "its host went down: run it again",
+    EndReason.PREEMPTED: "the scheduler needed its place: run it again",
+    EndReason.LOST: "it may have been killed together with its script, or its host went down: "
+    "see `xqute logs {id}`, and run it again",
+    EndReason.SUBMIT_REFUSED: "the scheduler says why: change the options it complains about, "
+    "and push it again",
+    EndReason.WRAP_FAILED: "the job's definition raised before anything ran: mend it, and push it again",
+    EndReason.KILLED: "somebody asked for it; `await job.retry()` or `xqute resume` runs it again",
+    EndReason.REJECTED: "it ended with 0, and a plugin did not accept what it made: the reason says why",
+    EndReason.SKIPPED: "nothing: it had nothing to do",
+    EndReason.CORRUPT: "something else writes its job.status: look into its directory (`xqute show {id}`)",
+}
+
+#: Return codes that shells give a meaning of their own.
+EXITS: Final[Mapping[int, str]] = {
+    126: "the program can't be executed: check its permissions (`chmod +x`) and its first line",
+    127: "the program was not found: check its name, and PATH (env=)",
+}
+
+
+class _Detail(dict[str, Any]):
+    """Lets a sentence be told when a fact of it is missing."""
+
+    def __missing__(self, key: str) -> str:
+        return "it"
+
+
+def remedy(status: JobStatus, reason: Reason, id: int) -> str:
+    """What to do about job `id`, in one sentence.
+
+    >>> remedy(JobStatus.FAILED, Reason("EXIT", {"rc": 126}), 3)
+    "the program can't be executed: check its permissions (`chmod +x`) and its first line"
+    """
+    if status is JobStatus.FINISHED:
+        return f"nothing: `xqute logs {id}` shows what it printed"
+    if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
+        return EXITS[reason.detail["rc"]]
+    sentence = REMEDIES.get(reason.code, "`xqute show {id}` tells what is known")
+    return sentence.format_map(_Detail({**reason.detail, "id": id}))
