@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from weakref import WeakValueDictionary
 
 from .arguments import need_same_loop
 from .engine.driver import Driver
@@ -37,6 +38,8 @@ class JobKeeper:
         self.cwd = wish.cwd
         self.known: dict[int, Job] = {}
         self.pushed: list[Job] = []
+        # Jobs of other runs that somebody holds: one object for each.
+        self._held: WeakValueDictionary[int, Job] = WeakValueDictionary()
         self._loop = asyncio.get_running_loop()
 
     def meet(
@@ -94,11 +97,12 @@ class JobKeeper:
         if known is not None:
             return known
         try:
-            job = self.make(row.id, Call.from_json(row.call), 0.0)
+            job = self._held.get(row.id) or self.make(row.id, Call.from_json(row.call), 0.0)
             job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"the store of {self.root} is damaged: what it kept of job {row.id} can't be read ({exc})"
             raise StoreError(msg) from exc
+        self._held[row.id] = job
         return job
 
     def load_all(self, rows: Iterable[Row]) -> list[Job]:
@@ -147,6 +151,7 @@ class JobKeeper:
         if self._driver.running:
             await self._see_ended(job, job.call.options.grace if grace is None else grace)
         else:
+            await self._lifecycle.recorder.flush()
             await self._lifecycle.lines.drain()
         return job.status is JobStatus.KILLED
 

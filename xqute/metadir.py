@@ -248,6 +248,14 @@ def read_claim(directory: str) -> str | None:
     return told[1].decode() if told else ""
 
 
+def claimed_at(directory: str) -> float | None:
+    """When the claim was written; UTC seconds of the file system's clock. None: there is none."""
+    try:
+        return os.lstat(f"{directory}/{STATUS}").st_mtime
+    except OSError:
+        return None
+
+
 _CLAIM: Final = re.compile(rb"RUNNING (\d{1,10})\n")
 
 

@@ -56,7 +56,7 @@ class Owner(NamedTuple):
     def parse(cls, text: str) -> Owner | None:
         """The owner of its text; None when nobody is named, or nobody that can be found."""
         fields = text.split(" ")
-        if len(fields) != len(cls._fields) or not (fields[3] + fields[4]).isdecimal():
+        if len(fields) != len(cls._fields) or not all(map(str.isdecimal, fields[3:5])):
             return None
         host, boot, namespace, pid, since, nonce = fields
         return cls(host, boot, namespace, int(pid), int(since), nonce)

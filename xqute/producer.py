@@ -331,7 +331,7 @@ class Xqute:
         counts = {status: count for status, count in self._room.counts.items() if count}
         failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
         rows = await self._store.page(failed) if counts.get(JobStatus.FAILED) else []
-        failures = [_failure(job) for job in self._keeper.load_all(rows)]
+        failures = [_failure(self._keeper.load(row)) for row in rows if row.id in self._keeper.known]
         heritage = self._keeper.heritage
         return Report(
             counts,

@@ -52,7 +52,7 @@ def test_an_unknown_topic_is_refused_with_the_names_that_exist():
     done = bench("--only", "speed")
 
     assert done.returncode == 2
-    assert "unknown topic 'speed': known are spawn, latency" in done.stderr
+    assert "unknown topic 'speed': known are spawn, durable" in done.stderr
 
 
 def test_a_figure_that_misses_its_bar_says_so():

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crash.keeping import KILLED, ROOT, processes_of
-from xqute import JobStatus, Xqute
+from xqute import Job, JobStatus, Scheduler, Xqute, simplug
 from xqute.store import Query, Row
 from xqute.stores.sqlite import SqliteStore
 
@@ -67,12 +67,20 @@ async def work(directory: Path, chance: random.Random, *, everything: bool) -> N
     jobs = [*plan["jobs"], *chance.sample(extra, some)]
     chance.shuffle(jobs)
     early = chance.randint(0, len(jobs))
+
+    class Told:
+        @simplug.impl
+        async def on_job_succeeded(self, scheduler: Scheduler, job: Job) -> None:
+            with (directory / "told").open("a") as file:
+                file.write(f"{job.id}\n")
+
     xqute = Xqute(
         job_metadir=directory / "meta",
         scheduler_forks=FORKS,
         resume=True,
         on_interrupt="detach",
         retry_delay=0.05,
+        plugins=[Told()],
     )
     await push(xqute, directory, jobs[:early], chance)
     async with xqute:
@@ -257,6 +265,7 @@ class Round:
         tally.lost += (self.wanted - made).total()
         for row in rows:
             self.check_one(row, good[str(row.id)], ran[str(row.id)])
+        tally.wrong += [f"no hook told of the end of job {id_}" for id_ in good.keys() - self.counted("told")]
         if not becomes(lambda: not processes_of(token)):
             tally.wrong.append("processes of ended jobs are left")
 

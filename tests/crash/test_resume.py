@@ -415,3 +415,50 @@ def test_a_hook_that_was_told_is_not_told_again(sessions):
     sessions.facts(TELLS)
 
     assert (sessions.here / "told").read_text() == "1 6\n"
+
+
+# Jobs that were not pushed again
+
+
+def test_a_failure_that_was_left_alone_is_no_failure_of_this_session(sessions):
+    sessions.facts(
+        f"xqute = make(); await xqute.push_many([job('a', 'exit 1'), job('b', 'exit 1')]); {REPORTS}"
+    )
+
+    told = sessions.facts(f"""
+xqute = make(resume=True)
+await xqute.push(job("new", "exit 1"))
+{REPORTS}
+tell(failures=[failure.id for failure in report.failures], counted=sum(report.counts.values()))""")
+
+    assert told == {"reused": 0, "left": 2, "failures": [3], "counted": 1}
+
+
+@pytest.mark.parametrize("first", ["", "await xqute.push(job('other'))"], ids=["at once", "after a push"])
+def test_a_job_of_an_earlier_session_that_was_got_first_can_be_changed(sessions, first):
+    sessions.facts(f"xqute = make(); await xqute.push(job('a', 'test -e \"$HERE/good\"')); {REPORTS}")
+    (sessions.here / "good").touch()
+
+    told = sessions.facts(f"""
+xqute = make(resume=True)
+{first}
+a = await xqute.get(1)
+await a.retry()
+{REPORTS}
+tell(status=a.status.name, start=a.start)""")
+
+    assert told == {"reused": 0, "left": 0, "status": "FINISHED", "start": 2}
+
+
+def test_a_job_that_runs_and_is_not_pushed_again_can_be_killed(sessions, alive):
+    sessions.killed("xqute = make(); await (await xqute.push(hold('a')))", "a")
+
+    told = sessions.facts("""
+xqute = make(resume=True)
+async with xqute:
+    await xqute.push(job("other"))
+    a = await xqute.get(1)
+    tell(killed=await a.kill(), status=a.status.name)""")
+
+    assert told == {"killed": True, "status": "KILLED"}
+    assert alive() == {}

@@ -30,7 +30,7 @@ def points() -> list[str]:
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "crash_point":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "crash_point":
                 [name] = node.args
                 assert isinstance(name, ast.Constant), f"{file}: a point is named by a plain text"
                 found.append(name.value)
@@ -79,7 +79,7 @@ def test_the_same_holds_when_it_dies_there_later(point, tmp_path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("count", [2, 3, 6, 9, 14, 20])
+@pytest.mark.parametrize("count", [2, 9])
 @pytest.mark.parametrize("point", POINTS)
 def test_the_same_holds_however_often_it_came_there_before(point, count, tmp_path) -> None:
     crash_there(tmp_path, point, count)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from xqute import JobStatus, Xqute
+from xqute import simplug as pm
 
 #: One line per execution, told by the job itself; a second one at the same time is told too.
 JOB = """
@@ -35,32 +36,32 @@ class Told:
 
 
 def plugin(directory: Path):
-    from xqute import simplug as pm  # noqa: PLC0415  the plugin is made where it is used
-
     told = Told(directory)
 
     class Plugin:
+        name = "told"
+
         @pm.impl
-        async def on_job_queued(scheduler, job):
+        async def on_job_queued(self, scheduler, job):
             told.tell("queued", job)
 
         @pm.impl
-        async def on_job_submitted(scheduler, job):
+        async def on_job_submitted(self, scheduler, job):
             told.tell("submitted", job)
 
         @pm.impl
-        async def on_job_succeeded(scheduler, job):
+        async def on_job_succeeded(self, scheduler, job):
             told.tell("succeeded", job)
 
         @pm.impl
-        async def on_job_failed(scheduler, job):
+        async def on_job_failed(self, scheduler, job):
             told.tell("failed", job)
 
         @pm.impl
-        async def on_job_killed(scheduler, job):
+        async def on_job_killed(self, scheduler, job):
             told.tell("killed", job)
 
-    return Plugin
+    return Plugin()
 
 
 def command(directory: Path, name: str, seconds: float, kind: str = "good") -> list:
@@ -68,7 +69,7 @@ def command(directory: Path, name: str, seconds: float, kind: str = "good") -> l
 
 
 async def end_when_it_runs(job) -> None:
-    while job.status < JobStatus.RUNNING:
+    while job.status < JobStatus.RUNNING:  # noqa: ASYNC110  as a user would write it
         await asyncio.sleep(0.01)
     if job.status is JobStatus.RUNNING:
         await job.kill()

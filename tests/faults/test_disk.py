@@ -395,7 +395,7 @@ from xqute.stores.sqlite import SqliteStore
 async def main():
     store = SqliteStore(sys.argv[1])
     await store.open()
-    await store.run(RunRow("run", "", "owned", "me", 0.0, "{}"))
+    await store.own(RunRow("run", "", "owned", "me", 0.0, "{}"), "")
     for number in range(40):
         await store.accept("run", [Draft(2, 0, f"call {number}", "{}", "", "", "")])
     print("ready", flush=True)
@@ -422,7 +422,7 @@ async def rows_of(file: Path) -> list[str]:
     await store.open()
     try:
         calls = [row.call for row in await store.page(Query(limit=1000))]
-        await store.run(RunRow("run", "", "owned", "me", 0.0, "{}"))
+        await store.own(RunRow("run", "", "owned", "me", 0.0, "{}"), "")
         await store.accept("run", [Draft(2, 0, "after", "{}", "", "", "")])
     finally:
         await store.close()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -400,8 +401,9 @@ async def test_a_daemon_that_an_ended_job_started_lives_on(make, here, alive):
 async def test_a_payload_that_the_kernel_killed_is_signal_9_with_its_peak_as_a_hint(make, alive):
     """What the kernel does to one without memory, done by its own hand: no group of memory is needed."""
     xqute = make()
+    more_than_ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 200_000_000
     job = await xqute.push(
-        [PYTHON, "-c", "import os, signal; x = b'x' * 300_000_000; os.kill(os.getpid(), signal.SIGKILL)"]
+        [PYTHON, "-c", f"import os; x = b'x' * {more_than_ours}; os.kill(os.getpid(), 9)"]
     )
     await xqute.run_until_complete()
 

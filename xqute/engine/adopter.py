@@ -109,6 +109,8 @@ class Adopter:
         return True
 
     def _arrived(self, live: Live, uid: int | str) -> None:
+        if self._room.scheduler.on_this_host:  # elsewhere the clock of its files is another
+            live.began = metadir.claimed_at(live.job.directory)
         self._submitter.arrived(live, uid)
         if live.job.status is JobStatus.SUBMITTED:
             self._say_so(live.job)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from ..errors import Halted, StoreError
 from ..job import Job
+from ..settings import KILL_BOUND_SECONDS
 from ..states import JobStatus
 from . import unawaited
 from .killer import Killer
@@ -85,11 +86,22 @@ class Driver:
         """Let go of the run and the store, unless somebody still needs them."""
         if self._opened and not self.running and not self._room.held:
             self._opened = False
+            await self._finish_writing()
             try:
                 await self._ownership.give_back()
             except StoreError as exc:
                 log.warning("run %s could not be given back: %s", self._room.run, exc)
             await self._room.store.close()
+
+    async def _finish_writing(self) -> None:
+        """What became of jobs while no engine ran, or while the store could not be written."""
+        try:
+            async with asyncio.timeout(KILL_BOUND_SECONDS):
+                await self._lifecycle.recorder.flush()
+        except TimeoutError:
+            log.error("the store could not be told what became of the jobs")  # noqa: TRY400  a bound
+        except StoreError as exc:
+            log.error("the store could not be told what became of the jobs: %s", exc)  # noqa: TRY400
 
     def forget_stop(self) -> None:
         """A run that was stopped may be started again, when a user says so."""
@@ -154,8 +166,8 @@ class Driver:
         left = room.unfinished + room.counts[JobStatus.KILLED]
         if room.interrupted and not room.detaching and left:
             log.warning(
-                "run %s was interrupted with %s of %s jobs left; Xqute(resume=True) or `xqute resume %s` goes "
-                "on with it",
+                "run %s was interrupted with %s of %s jobs left; Xqute(resume=True) or `xqute resume %s` "
+                "goes on with it",
                 *(room.run, left, room.jobs, room.run),
             )
 

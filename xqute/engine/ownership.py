@@ -134,8 +134,8 @@ class Ownership:
                 continue
             if not self._wish.wait:
                 raise RunOwned(
-                    f"run {row.id} is owned by {living}, which lives: wait for it with resume='wait', "
-                    f"or end that process first"
+                    f"run {row.id} is owned by {living}, which lives: wait until that ends "
+                    f"(resume='wait' does), or let it do the work"
                 )
             if not told:
                 log.warning("run %s is owned by %s: waiting until that ends", row.id, living)
@@ -159,7 +159,8 @@ class Ownership:
             return None
         presence = owner.presence
         if presence is OwnerPresence.ALIVE:
-            return owner.told
+            here = owner[:-1] == self._me[:-1]
+            return "another Xqute of this process" if here else owner.told
         if presence is OwnerPresence.ELSEWHERE and row.lease > self._room.now():
             return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"
         return None

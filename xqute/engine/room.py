@@ -30,6 +30,7 @@ class Live:
         doubted: Handing it over went wrong, and the scheduler may have it all the same.
         told: Its scheduler said that it ended, before the engine knew its id.
         deciding: It ended well, and plugins are asked whether that counts.
+        began: When its wrapper claimed it under an earlier manager; UTC seconds.
         inherited: Another manager handed it over, and nobody has seen yet whether it lives.
         blind: Its files could not be read this time; nothing is concluded until they can.
         ending: How many calls are ending its processes right now; what became of it is judged after them.
@@ -46,6 +47,7 @@ class Live:
     __slots__ = (
         "answer",
         "asked",
+        "began",
         "blind",
         "changed",
         "cleared",
@@ -74,6 +76,7 @@ class Live:
         self.doubted = False
         self.told = False
         self.inherited = False
+        self.began: float | None = None
         self.deciding = False
         self.ending = 0
         self.blind = False

@@ -279,7 +279,8 @@ class Watcher:
 
     def _begin(self, live: Live, judgement: Judgement) -> None:
         self._lifecycle.apply(live.job, judgement.event, self._running(live))
-        self._time(live, None)
+        live.job.started = live.began or live.job.started
+        self._time(live, live.began)
         if self._room.scheduler.tells_ends:
             self._swept.pop(live.job.id, None)
 
