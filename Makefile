@@ -38,10 +38,16 @@ bench: $(VENV)/.runtime ## every number of docs/benchmarks.md, beside its bar
 peers: $(VENV)/.runtime ## the same jobs with xqute and with what else one would take
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
-soak: $(VENV)/.dev ## the delicate proofs, ten times in a row
+# What must hold whatever happens: the fault rows, the conformance suites, the crash sweep.
+PROOFS := tests/faults tests/conformance tests/crash tests/acceptance/test_lessons.py tests/acceptance/test_lessons_ending.py
+
+soak: $(VENV)/.dev ## the fault rows, suites and the crash sweep ten times in a row, and once in full
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
-	    $(BIN)/python -m pytest -q -m "soak" $(ARGS) || exit 1; \
+	    $(BIN)/python -m pytest -q -r fE $(PROOFS) $(ARGS) || exit 1; \
+	    echo "soak: round $$round of 10 passed"; \
 	done
+	@$(BIN)/python -m pytest -q -r fE -m soak $(ARGS)
+	@echo "soak: the large grids passed"
 
 chaos: $(VENV)/.dev ## kill a manager at random for five minutes; nothing may be lost or run twice
 	@$(BIN)/python -m tests.crash.chaos $(ARGS)

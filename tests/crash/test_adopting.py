@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.crash.keeping import KILLED
 from tests.crash.sessions import wait_for
 from xqute import JobStatus
 
@@ -236,3 +237,51 @@ tell(start=a.start, status=a.status.name)
     assert told.facts == {"start": 1, "status": "KILLED"}, told.err
     assert alive() == {}
     assert sessions.ran == {"a": 1}
+
+
+MANY = """
+xqute = make(resume=True, scheduler_forks=2, on_interrupt="detach")
+names = [f"job{number}" for number in range(20)]
+jobs = await xqute.push_many([hold("a"), hold("b"), *(job(name) for name in names)])
+report = await xqute.run_until_complete()
+tell(ok=report.ok, starts=sorted({job.start for job in jobs}))
+"""
+
+
+@pytest.mark.parametrize("point", ["before claims are given back", "before a run is given back"])
+def test_a_manager_that_dies_while_it_winds_down_loses_nothing(sessions, point):
+    first = sessions.start(MANY, crash=point)
+    sessions.wait_up(first, "a", "b")
+    first.send_signal(signal.SIGTERM)
+    died = sessions.end(first)
+    sessions.go("a", "b")
+
+    told = sessions.facts(MANY)
+
+    assert died.code == KILLED, "the point was not reached"
+    assert told == {"ok": True, "starts": [1]}
+    assert set(sessions.ran.values()) == {1}
+    assert len(sessions.ran) == 22
+
+
+def test_more_adopted_jobs_than_forks_are_all_awaited_and_none_is_started_beside_them(sessions):
+    text = """
+xqute = make(resume=True, scheduler_forks={})
+jobs = await xqute.push_many([hold(name) for name in "abcd"])
+last = await xqute.push(job("last", 'ls "$HERE" | grep -c ^ended >"$HERE/before"'))
+(HERE / "pushed").touch()
+report = await xqute.run_until_complete()
+tell(ok=report.ok, before=int((HERE / "before").read_text()), starts=[job.start for job in xqute.jobs])
+"""
+    holding = text.replace("hold(name)", "hold(name, f'touch \"$HERE/ended.{{name}}\"')")
+    sessions.killed(holding.format(4), *"abcd")
+    (sessions.here / "pushed").unlink()
+
+    second = sessions.start(holding.format(1))
+    wait_for((sessions.here / "pushed").exists)
+    sessions.go(*"abcd")
+    said = sessions.end(second)
+
+    assert said.code == 0, said.err
+    assert said.facts == {"ok": True, "before": 4, "starts": [1] * 5}
+    assert sessions.ran == dict.fromkeys(["a", "b", "c", "d", "last"], 1)

@@ -21,8 +21,10 @@ LATER = {
 #: A job this long, so that the session lives until the point is reached.
 SECONDS = {"after requests are taken": 1.3}
 
-#: Reached only when a run is stopped, or by the command line: their own tests are named.
-ELSEWHERE = {"before claims are given back": "test_stopping"}
+#: Reached only when a run is stopped, and the test that does.
+ELSEWHERE = {
+    "before claims are given back": "test_a_manager_that_dies_while_it_winds_down_loses_nothing",
+}
 
 
 def points() -> list[str]:
@@ -57,6 +59,14 @@ def finish_and_check(directory: Path, point: str) -> None:
     again = executions(directory) - ran
     assert set(again) <= {"fails", "endless"}, "what ended well runs again"
     check(directory)
+
+
+def test_a_step_that_is_reached_elsewhere_is_reached_there() -> None:
+    text = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+
+    for point, test in ELSEWHERE.items():
+        assert point in points()
+        assert f"def {test}(" in text
 
 
 def test_each_step_has_a_name_of_its_own() -> None:

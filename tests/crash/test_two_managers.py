@@ -3,12 +3,14 @@
 import os
 import re
 import signal
+import sqlite3
 import time
 
 import pytest
 
 from tests.crash.sessions import wait_for
 from xqute import JobStatus
+from xqute.owner import Owner
 
 SIX = """
 xqute = make({})
@@ -168,3 +170,44 @@ def test_the_unfinished_jobs_of_another_managers_run_are_left_alone(sessions):
     assert "only the process that runs it can change it" in killed.err
     assert sessions.end(owner).code == 0
     assert sessions.ran == {"a": 1, "b": 1, "own": 1}
+
+
+# Where nobody can look
+
+
+def move(sessions, *, lease: float) -> None:
+    """Have the owner of the run and of its claims be on another host."""
+    with sqlite3.connect(sessions.meta / "xqute.db") as db:
+        [(text,)] = db.execute("SELECT owner FROM run").fetchall()
+        owner = str(Owner.parse(text)._replace(host="elsewhere"))
+        db.execute("UPDATE run SET owner = ?, lease = ?", [owner, lease])
+        db.execute("UPDATE job SET owner = ? WHERE owner = ?", [owner, text])
+    db.close()
+
+
+def test_an_owner_on_another_host_is_believed_to_live_until_its_lease_ends(sessions):
+    sessions.killed(HELD.format(True), "a")
+    sessions.go("a")
+    move(sessions, lease=time.time() + 60)
+    said = sessions.run(HELD.format(True))
+
+    move(sessions, lease=time.time() - 1)
+    told = sessions.facts(HELD.format(True))
+
+    assert said.code == 1
+    assert re.search(r"RunOwned: run \w+ is owned by process \d+ on elsewhere \(.*its lease ends ", said.err)
+    assert told["start"] == 1
+    assert sessions.ran == {"a": 1, "b": 1}
+
+
+def test_a_manager_whose_run_was_taken_over_stops_and_says_so(sessions, alive):
+    text = "xqute = make(); await xqute.push(hold('a')); await xqute.run_until_complete(); "
+    manager = sessions.start(text + "tell(stop=str(xqute.stop_reason))")
+    sessions.wait_up(manager, "a")
+    move(sessions, lease=time.time() + 60)
+    sessions.go("a")
+
+    said = sessions.end(manager, 40)
+
+    assert re.fullmatch(r"another process took (the run|run \w+) over", said.facts["stop"]), said
+    assert alive() == {}

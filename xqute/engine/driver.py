@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
-from ..errors import Halted, StoreError
+from ..errors import Halted, MetadirError, StoreError
 from ..job import Job
 from ..settings import KILL_BOUND_SECONDS
 from ..states import JobStatus
@@ -89,7 +89,7 @@ class Driver:
             await self._finish_writing()
             try:
                 await self._ownership.give_back()
-            except StoreError as exc:
+            except (StoreError, MetadirError) as exc:
                 log.warning("run %s could not be given back: %s", self._room.run, exc)
             await self._room.store.close()
 
@@ -100,7 +100,7 @@ class Driver:
                 await self._lifecycle.recorder.flush()
         except TimeoutError:
             log.error("the store could not be told what became of the jobs")  # noqa: TRY400  a bound
-        except StoreError as exc:
+        except (StoreError, MetadirError) as exc:
             log.error("the store could not be told what became of the jobs: %s", exc)  # noqa: TRY400
 
     def forget_stop(self) -> None:
@@ -157,8 +157,10 @@ class Driver:
             self._say_how_to_go_on()
             self._lifecycle.give_up(self.crash)
             if came:
-                await self._leave()
-                end_as_signalled(came)
+                try:
+                    await self._leave()
+                finally:
+                    end_as_signalled(came)
 
     def _say_how_to_go_on(self) -> None:
         """An interrupted run is not lost."""

@@ -131,7 +131,7 @@ class Recorder:
         lost = set(fenced)
         for row in await self._room.store.get(sorted(fenced)):
             job = jobs[row.id]
-            if row.owner == self._room.owner:
+            if row.owner == self._room.owner and row.start != job.start:
                 job.start = row.start
                 self._dirty[job.id] = job
                 lost.discard(row.id)
