@@ -402,9 +402,7 @@ async def test_a_payload_that_the_kernel_killed_is_signal_9_with_its_peak_as_a_h
     """What the kernel does to one without memory, done by its own hand: no group of memory is needed."""
     xqute = make()
     more_than_ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 200_000_000
-    job = await xqute.push(
-        [PYTHON, "-c", f"import os; x = b'x' * {more_than_ours}; os.kill(os.getpid(), 9)"]
-    )
+    job = await xqute.push([PYTHON, "-c", f"import os; x = b'x' * {more_than_ours}; os.kill(os.getpid(), 9)"])
     await xqute.run_until_complete()
 
     assert job.status is JobStatus.FAILED
