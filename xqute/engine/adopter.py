@@ -61,11 +61,16 @@ class Adopter:
         """The store says that the scheduler has it."""
         job = live.job
         live.cleared = live.prepared = True
+        self._note_claim(live)
         if job.status is JobStatus.KILLING:
             live.stopped_by = str(job.kept_reason.detail.get("by", "request"))
         else:
             self._say_so(job)
         self._handed(live)
+
+    def _note_claim(self, live: Live) -> None:
+        if self._room.scheduler.on_this_host:  # elsewhere the clock of its files is another
+            live.began = metadir.claimed_at(live.job.directory)
 
     def _say_so(self, job: Job) -> None:
         detail = {"scheduler": self._room.scheduler.name, "uid": job.uid, "message": "taken over"}
@@ -109,8 +114,7 @@ class Adopter:
         return True
 
     def _arrived(self, live: Live, uid: int | str) -> None:
-        if self._room.scheduler.on_this_host:  # elsewhere the clock of its files is another
-            live.began = metadir.claimed_at(live.job.directory)
+        self._note_claim(live)
         self._submitter.arrived(live, uid)
         if live.job.status is JobStatus.SUBMITTED:
             self._say_so(live.job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..crash import crash_point
 from ..errors import StoreUnavailable
@@ -124,14 +124,18 @@ class Recorder:
                 continue
             if tries:
                 log.warning("the store can be written again; nothing was lost")
-            return await self._look_at_fenced(jobs, fenced) if fenced else set()
+            if not fenced:
+                return set()
+            return await self._look_at_fenced(
+                jobs, {record.id: record for record in records if record.id in fenced}
+            )
 
-    async def _look_at_fenced(self, jobs: dict[int, Job], fenced: set[int]) -> set[int]:
+    async def _look_at_fenced(self, jobs: dict[int, Job], fenced: Mapping[int, Record]) -> set[int]:
         """Another start of these jobs is in the store: ours, claimed meanwhile, or somebody else's."""
         lost = set(fenced)
         for row in await self._room.store.get(sorted(fenced)):
             job = jobs[row.id]
-            if row.owner == self._room.owner and row.start != job.start:
+            if row.owner == self._room.owner and row.start != fenced[row.id].start:
                 job.start = row.start
                 self._dirty[job.id] = job
                 lost.discard(row.id)
