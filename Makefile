@@ -38,15 +38,20 @@ bench: $(VENV)/.runtime ## every number of docs/benchmarks.md, beside its bar
 peers: $(VENV)/.runtime ## the same jobs with xqute and with what else one would take
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
-# What must hold whatever happens: the fault rows, the conformance suites, the crash sweep.
-PROOFS := tests/faults tests/conformance tests/crash tests/acceptance/test_lessons.py tests/acceptance/test_lessons_ending.py
+# What must hold whatever happens, in two halves that run side by side: the fault rows; the suites of
+# schedulers and stores, the crash sweep, and the lessons.
+SOAK_FAULTS := tests/faults
+SOAK_OTHERS := tests/conformance tests/crash tests/acceptance/test_lessons.py tests/acceptance/test_lessons_ending.py
+SOAK_PYTEST  = $(BIN)/python -m pytest -q -r fE -p no:cacheprovider --basetemp=$${TMPDIR:-/tmp}/xqute-soak-
 
 soak: $(VENV)/.dev ## the fault rows, suites and the crash sweep ten times in a row, and once in full
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
-	    $(BIN)/python -m pytest -q -r fE $(PROOFS) $(ARGS) || exit 1; \
+	    $(SOAK_PYTEST)a $(SOAK_FAULTS) $(ARGS) & half=$$!; \
+	    $(SOAK_PYTEST)b $(SOAK_OTHERS) $(ARGS) || { wait $$half; exit 1; }; \
+	    wait $$half || exit 1; \
 	    echo "soak: round $$round of 10 passed"; \
 	done
-	@$(BIN)/python -m pytest -q -r fE -m soak $(ARGS)
+	@$(SOAK_PYTEST)a -m soak $(ARGS)
 	@echo "soak: the large grids passed"
 
 chaos: $(VENV)/.dev ## kill a manager at random for five minutes; nothing may be lost or run twice
