@@ -45,7 +45,7 @@ def main() -> int:
     if not shared.memory_is_there():
         shared.warn("/dev/shm has no room: the metadir is in the temporary folder, figures are lower")
     try:
-        tables = measure(given.only, quick=given.quick)
+        tables, broken = measure(given.only, quick=given.quick)
     except KeyboardInterrupt:
         shared.warn("interrupted; nothing of it runs any more")
         return 130
@@ -53,7 +53,9 @@ def main() -> int:
     print(f"{len(missed)} of the figures miss their bars" if missed else "every figure meets its bar")
     if given.markdown:
         write(given.markdown, tables)
-    return 0
+    if broken:
+        shared.warn(f"not measured: {', '.join(broken)}; see above why")
+    return 1 if broken else 0
 
 
 def arguments() -> argparse.Namespace:
@@ -74,17 +76,23 @@ def names(text: str) -> list[str]:
     return given
 
 
-def measure(topics: list[str], *, quick: bool) -> list[shared.Table]:
+def measure(topics: list[str], *, quick: bool) -> tuple[list[shared.Table], list[str]]:
+    """The tables, and the topics that broke: those cost the others nothing."""
     print(f"{machine()}\n", flush=True)
-    tables = []
+    tables, broken = [], []
     for topic in topics:
         begun = time.monotonic()
         shared.say(f"{topic} …")
-        table = import_module(TOPICS[topic]).measure(quick=quick)
+        try:
+            table = import_module(TOPICS[topic]).measure(quick=quick)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001  whatever it is, minutes of others are kept
+            shared.warn(f"{topic}: {type(exc).__name__}: {exc}")
+            broken.append(topic)
+            continue
         shared.say(f"{topic}: {time.monotonic() - begun:.0f} s")
         tables.append(table)
         show(table)
-    return tables
+    return tables, broken
 
 
 def show(table: shared.Table) -> None:

@@ -57,7 +57,7 @@ async def prepare(path: str, jobs: int) -> int:
 
     store = SqliteStore(path)
     await store.open()
-    await store.run(RunRow("bench", "", "open", "", time.time(), "{}"))
+    await store.own(RunRow("bench", "", "open", "", time.time(), "{}"), "")
     call = json.dumps({"argv": ["true"]})
     first = await store.accept("bench", [Draft(JobStatus.QUEUED, 0, call, "{}")] * jobs)
     await store.close()

@@ -76,8 +76,16 @@ class Heritage:
             self._room.live[job.id] = live
             self._room.inherited.append(live)
             self._room.unpushed.add(job.id)
+        elif job.status is JobStatus.KILLING:
+            self._finish_killing(job)
         if job.untold:
             self._room.untold.append(job)
+
+    def _finish_killing(self, job: Job) -> None:
+        """It was asked to stop before it was claimed: nothing of it runs."""
+        self._room.unpushed.add(job.id)  # counted when it is pushed again
+        self._lifecycle.apply(job, JobEvent.KILLED, Reason("KILLED", job.kept_reason.detail))
+        self._room.unpushed.discard(job.id)
 
     @property
     def left(self) -> int:

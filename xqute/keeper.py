@@ -15,7 +15,7 @@ from .engine.room import Room, StopReason
 from .errors import JobNotFound, StoreError, XquteError
 from .heritage import Heritage
 from .job import Job
-from .settings import KILL_BOUND_SECONDS
+from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobEvent, JobStatus, Reason
 from .store import Row
 from .task import Call
@@ -125,6 +125,8 @@ class JobKeeper:
     def why_queued(self, job: Job) -> Reason | None:
         """Why a job that may run does not; None: what it says itself is the reason."""
         live = self._room.live.get(job.id)
+        if job.after >= PARKED:
+            return Reason("PARKED")
         if not self._is_ours(job) or (live is not None and live.handed):
             return None
         if self._driver.running and self._room.free <= 0:

@@ -180,7 +180,7 @@ class Xqute:
             await self._keeper.enter([job for job in found if job is not None])
         self._keeper.pushed += jobs
         if not self._driver.running:
-            unawaited.pushed(self._keeper.root, len(jobs))
+            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs))
         return jobs
 
     async def _accept(self, calls: Sequence[Call], options: JobOptions) -> list[Job]:

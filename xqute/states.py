@@ -103,6 +103,8 @@ class WaitReason(StrEnum):
     FORKS = "FORKS"
     #: the run was stopped before it could start
     STOPPED = "STOPPED"
+    #: it is of an earlier session of its run, and was not pushed again
+    PARKED = "PARKED"
     #: jobs it needs have not ended
     NEEDS = "NEEDS"
     #: a job it needs failed
@@ -161,6 +163,7 @@ SENTENCES: Mapping[str, str] = {
     "ACCEPTED": "accepted; its run has not started",
     "FORKS": "waits for a free fork, {used}/{forks} are in use",
     "STOPPED": "not started: {by}",
+    "PARKED": "left by an earlier session, and not pushed again",
     "NEEDS": "needs {needs}",
     "BLOCKED": "blocked: {needs} failed",
     "LIMIT": "limit {task} {used}/{limit}",

@@ -55,11 +55,11 @@ class Place:
 
         return asyncio.run(main())
 
-    def run(self, id="run1", owner=None, created=THEN, script="/home/me/work.py", state="owned"):
+    def run(self, id="run1", owner=None, created=THEN, script="/home/me/work.py", state="owned", **known):
         """A run; without an owner its manager left in order."""
         text = str(owner or "")
         self.owners[id] = text or str(living())
-        row = RunRow(id, script, state if owner else "closed", text, created, "{}")
+        row = RunRow(id, script, state if owner else "closed", text, created, json.dumps(known))
         self.do(lambda store: store.own(row, ""))
         return id
 

@@ -195,6 +195,18 @@ def test_why_of_a_job_whose_manager_died_says_how_to_go_on(place, call, state, t
     assert call("why", 1, "--json").json["deserted"] is True
 
 
+def test_why_of_a_job_that_may_run_counts_the_forks_of_a_manager_that_lives(place, call) -> None:
+    place.run(owner=living(), forks=1)
+    place.job(JobStatus.RUNNING, reason=Reason("RUNNING", {"scheduler": "local", "uid": "1"}))
+    waiting = place.job(JobStatus.QUEUED, reason=Reason("ACCEPTED"))
+
+    said = call("why", waiting)
+
+    assert "is QUEUED: waits for a free fork, 1/1 are in use" in said.out
+    assert "scheduler_forks=" in said.out
+    assert "waits for a free fork" in call("ls").out
+
+
 def test_every_reason_has_a_remedy() -> None:
     assert set(REMEDIES) == {*WaitReason, *EndReason}
 

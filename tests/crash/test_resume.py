@@ -462,3 +462,21 @@ async with xqute:
 
     assert told == {"killed": True, "status": "KILLED"}
     assert alive() == {}
+
+
+def test_a_job_that_was_being_killed_before_it_began_is_killed_and_the_next_session_ends(sessions):
+    text = """
+xqute = make(resume=True)
+a, b = await xqute.push("echo a"), await xqute.push("echo b")
+if not a.done():
+    await a.kill()
+await xqute.run_until_complete()
+tell(b=b.status.name, history=[line.state.name for line in await a.history()])
+"""
+    sessions.run(text, crash="before a change is recorded:2")
+    assert [job.status for job in sessions.jobs()] == [JobStatus.KILLING, JobStatus.QUEUED]
+
+    told = sessions.facts(text)
+
+    assert told["b"] == "FINISHED"
+    assert told["history"][:3] == ["QUEUED", "KILLING", "KILLED"]

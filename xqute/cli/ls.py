@@ -15,7 +15,7 @@ from xqute.store import Query, Row
 
 from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
 from .options import statuses, where
-from .place import Place, pick_run
+from .place import Place, pick_run, queue_reason
 from .runs import Run, Standing
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ async def _list(
         runs = [await Run.of(store, row) for row in rows]
         query = Query(chosen, [int(item) for item in status], user, tag, limit=limit + 1)
         found = await store.page(query) if rows else []
-    listed = [(row, place.job(row)) for row in found[:limit]]
+        queues = {id: await queue_reason(store, id) for id in {row.run for row in found}}
+    listed = [(row, place.job(row, queues[row.run])) for row in found[:limit]]
     more = len(found) > limit
     if as_json:
         print_json(

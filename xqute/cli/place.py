@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,9 @@ from pathlib import Path
 
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
 from xqute.job import Job
-from xqute.states import Reason
+from xqute.owner import Owner, OwnerPresence
+from xqute.settings import PARKED
+from xqute.states import JobStatus, Reason
 from xqute.store import Query, Row, RunRow, Store
 from xqute.stores.names import make_store
 from xqute.stores.sqlite import SqliteStore
@@ -83,10 +86,10 @@ class Place:
                 "or its jobs are remembered elsewhere (--store)"
             )
 
-    def job(self, row: Row) -> Job:
-        """The job of a row, to look at."""
-        job = Job(row.id, Call.from_json(row.call), Onlooker(self.root), 0.0)
-        job.restore(row.status, row.start, row.attempt, row.uid, row.document)
+    def job(self, row: Row, queue: Reason | None = None) -> Job:
+        """The job of a row, to look at; `queue` is why those wait that may run."""
+        job = Job(row.id, Call.from_json(row.call), Onlooker(self.root, queue), 0.0)
+        job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
         return job
 
     async def find(self, store: Store, id: int) -> tuple[Row, Job]:
@@ -98,7 +101,19 @@ class Place:
         rows = await store.get([id])
         if not rows:
             raise JobNotFound(f"there is no job {id} in {self.shown}; `xqute ls` lists those there are")
-        return rows[0], self.job(rows[0])
+        return rows[0], self.job(rows[0], await queue_reason(store, rows[0].run))
+
+
+async def queue_reason(store: Store, id: str) -> Reason | None:
+    """Why jobs of a run wait that may run: its forks, where its manager lives; else None."""
+    run = next((run for run in await store.runs() if run.id == id), None)
+    owner = None if run is None else Owner.parse(run.owner)
+    if run is None or owner is None or owner.presence is not OwnerPresence.ALIVE:
+        return None
+    counts = await store.counts(id)
+    used = sum(count for status, count in counts.items() if JobStatus(status).live)
+    forks = json.loads(run.document).get("forks", 0)
+    return Reason("FORKS", {"used": used, "forks": forks}) if forks and used >= forks else None
 
 
 async def every_page(store: Store, query: Query) -> AsyncIterator[Row]:
@@ -133,13 +148,14 @@ class Onlooker:
 
     token = ""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, queue: Reason | None = None) -> None:
         self.root = root
         self.cwd = "/"
+        self._queue = queue
 
     def why_queued(self, job: Job) -> Reason | None:
-        """Only the process that runs a job knows more than the job says itself."""
-        return None
+        """What can be seen from here; the process that runs a job may know more."""
+        return Reason("PARKED") if job.after >= PARKED else self._queue
 
     async def wait(self, job: Job) -> None:
         """Jobs of others are not awaited here."""

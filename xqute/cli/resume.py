@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import rich_click as click
 from xqute.errors import XquteError
 from xqute.producer import Xqute
 from xqute.report import Report
+from xqute.schedulers.names import known_schedulers
 from xqute.store import RunRow, Store
 
 from .forms import Out, iso, print_json, show_warnings
@@ -34,10 +36,8 @@ Examples:
 )
 @click.argument("run", required=False)
 @where
-@click.option(
-    "--forks", type=click.IntRange(min=1), help="Jobs at a time; by default what the scheduler says."
-)
-@click.option("--scheduler", default="local", show_default=True, help="Where the jobs run.")
+@click.option("--forks", type=click.IntRange(min=1), help="Jobs at a time; by default as many as before.")
+@click.option("--scheduler", help="Where the jobs run; by default where the run was begun.")
 @click.option(
     "--on-interrupt",
     type=click.Choice(["kill", "detach"]),
@@ -52,15 +52,22 @@ def command(run: str | None, metadir: str, store: str | None, *, as_json: bool, 
 
 
 async def _resume(
-    place: Place, wanted: str | None, *, as_json: bool, forks: int | None, scheduler: str, on_interrupt: str
+    place: Place,
+    wanted: str | None,
+    *,
+    as_json: bool,
+    forks: int | None,
+    scheduler: str | None,
+    on_interrupt: str,
 ) -> int:
     async with place.reading() as store:
         run = await _choose(store, await store.runs(), wanted)
+    before = json.loads(run.document)
     xqute = Xqute(
-        scheduler,
+        scheduler or _known(before.get("scheduler", "local"), run),
         job_metadir=place.root,
         store=place.url,
-        scheduler_forks=forks,
+        scheduler_forks=forks or before.get("forks"),
         resume="all",
         run=run.id,
         on_interrupt=on_interrupt,
@@ -72,6 +79,16 @@ async def _resume(
     else:
         Out().say(f"run {run.id}: {str(report).splitlines()[0]}")
     return 0 if report.ok else 1
+
+
+def _known(scheduler: str, run: RunRow) -> str:
+    """The scheduler of a run, where it can be made without its script."""
+    if scheduler not in known_schedulers():
+        raise XquteError(
+            f"run {run.id} was begun with the scheduler {scheduler!r}, which only its script knows: start "
+            f"{run.script or 'that'} again with resume=True, or name another with --scheduler"
+        )
+    return scheduler
 
 
 async def _choose(store: Store, runs: Sequence[RunRow], wanted: str | None) -> RunRow:

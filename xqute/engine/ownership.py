@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..crash import crash_point
 from ..errors import RunNotFound, RunOwned
@@ -99,10 +99,15 @@ class Ownership:
         """A new run."""
         if not self._wish.resume:
             await self._mention_unfinished()
-        document = json.dumps({"cwd": self._wish.cwd, "last": str(self._me)})
+        document = json.dumps({"cwd": self._wish.cwd, **self._how()})
         new = RunRow(secrets.token_hex(4), self._wish.script, "closed", "", self._room.now(), document)
         self._room.run = new.id
         await self._own(new)
+
+    def _how(self) -> dict[str, Any]:
+        """What is known of a run besides, for those who look at it and go on with it."""
+        scheduler = self._room.scheduler
+        return {"last": str(self._me), "scheduler": scheduler.name, "forks": scheduler.forks}
 
     async def _take_again(self, row: RunRow) -> None:
         if not await self._own(row):
@@ -168,7 +173,7 @@ class Ownership:
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)
         last = Owner.parse(known.get("last", ""))
-        document = json.dumps({**known, "last": str(self._me)})
+        document = json.dumps({**known, **self._how()})
         if not await self._own(row._replace(document=document)):
             return False
         self.cwd = known.get("cwd", self.cwd)

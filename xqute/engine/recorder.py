@@ -30,6 +30,8 @@ class Recorder:
 
     def __init__(self, room: Room) -> None:
         """Nothing is written before `run` or `flush`."""
+        #: The store could not be written when it was tried last.
+        self.down = False
         self._room = room
         self._dirty: dict[int, Job] = {}
         self._thens: list[tuple[Job, Then]] = []
@@ -118,10 +120,12 @@ class Recorder:
                 fenced = await self._room.store.record(records)
             except StoreUnavailable as exc:
                 tries += 1
+                self.down = True
                 if tries == 1:
                     log.warning("%s; jobs run on, their ends are kept until it can be written", exc)
                 await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, TROUBLE_MAX_SECONDS))
                 continue
+            self.down = False
             if tries:
                 log.warning("the store can be written again; nothing was lost")
             if not fenced:

@@ -156,12 +156,21 @@ class Engine:
         """Stop submitting, end what runs, keep what became of it, let the hooks finish."""
         submitting.cancel()
         await self._bounded(partial(_gone, submitting), "end the submission under way")
-        await self._bounded(self._submitter.claimer.give_back, "give back what was not started")
+        await self._bounded(
+            self._submitter.claimer.give_back, "give back what was not started", self._store_bound
+        )
         if self._room.live:
             await self._leave_or_stop()
-        await self._bounded(self._lifecycle.recorder.flush, "write down what became of the jobs")
+        await self._bounded(
+            self._lifecycle.recorder.flush, "write down what became of the jobs", self._store_bound
+        )
         await self._bounded(self._hooks_done, "let the plugins' hooks finish", HOOKS_BOUND_SECONDS)
         await self._bounded(self._lifecycle.recorder.flush, "write down what they did", KILL_STORE_SECONDS)
+
+    @property
+    def _store_bound(self) -> float:
+        """A store that is known to be in trouble is not waited for at every step."""
+        return KILL_STORE_SECONDS if self._lifecycle.recorder.down else KILL_BOUND_SECONDS
 
     async def _leave_or_stop(self) -> None:
         """Jobs that nobody pushed again outlive a run that is over; a stop ends all, or leaves all."""

@@ -14,6 +14,8 @@ _pushed: Counter[str] = Counter()
 
 def pushed(root: str, count: int) -> None:
     """Jobs were pushed, and no engine runs."""
+    if not count:
+        return
     atexit.unregister(_warn)
     atexit.register(_warn)
     _pushed[root] += count

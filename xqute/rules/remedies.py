@@ -14,6 +14,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.FORKS: "wait, or let more run at a time with scheduler_forks=; "
     "jobs of higher priority= go first",
     WaitReason.STOPPED: "start the same script again with resume=True, or run `xqute resume`",
+    WaitReason.PARKED: "push it again from its script with resume=True, or run `xqute resume`, "
+    "which runs all that is left",
     WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
     WaitReason.BLOCKED: "mend the job that failed and run it again: this one follows",
     WaitReason.LIMIT: "wait, or raise the limit of the task with limits=",

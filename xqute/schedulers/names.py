@@ -45,6 +45,11 @@ def make_scheduler(
     return found(**options)
 
 
+def known_schedulers() -> set[str]:
+    """The names that `find_scheduler` knows."""
+    return {*BUILT_IN, *(entry.name for entry in entry_points(group="xqute.schedulers"))}
+
+
 def find_scheduler(name: str) -> type[Scheduler]:
     """The scheduler class of a name."""
     if name in BUILT_IN:
