@@ -1,11 +1,14 @@
 """In CI, a live test that was skipped has failed: nothing may be missing there unseen."""
 
+import contextlib
 import os
 import re
+import secrets
 import signal
 
 import pytest
 
+from tests.traces import carriers
 from xqute.engine import unawaited
 
 # A shell's background job ignores these, and so would every program the tests start.
@@ -47,3 +50,24 @@ def pytest_make_collect_report(collector):
 def pytest_sessionfinish(session):
     """Jobs that tests push and leave are no news at the end of a test run."""
     unawaited.forget_all()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Where jobs leave their traces."""
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    monkeypatch.setenv("HERE", str(traces))
+    return traces
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    """All processes that descend from this test, wherever they went: found by an own variable."""
+    mark = f"XQUTE_TEST={secrets.token_hex(8)}"
+    monkeypatch.setenv(*mark.split("="))
+    yield lambda: carriers(mark)
+    for _ in range(20):  # some fork while they are ended
+        for pid in carriers(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -2,12 +2,10 @@
 
 import asyncio
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,36 +15,6 @@ from xqute import JobStatus, Xqute
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Where jobs leave their traces."""
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    monkeypatch.setenv("HERE", str(traces))
-    return traces
-
-
-@pytest.fixture
-def alive(monkeypatch):
-    """All processes that descend from this test, wherever they went: found by an own variable."""
-    mark = f"ENDING_TEST={secrets.token_hex(8)}"
-    monkeypatch.setenv(*mark.split("="))
-    yield lambda: carriers(mark)
-    for pid in carriers(mark):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def carriers(mark: str) -> dict[int, str]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            with suppress(OSError):
-                if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_text("utf-8", "replace")
-    return {pid: name for pid, name in found.items() if name}  # a zombie runs no more
 
 
 # A timeout

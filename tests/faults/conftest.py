@@ -1,35 +1,9 @@
-"""Jobs that leave traces, and processes that are found wherever they went."""
-
-import contextlib
-import os
-import secrets
-import signal
+"""Programs and producers whose jobs end soon."""
 
 import pytest
 
-from tests.faults.programs import Program, carriers
+from tests.faults.programs import Program
 from xqute import Xqute
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Where jobs leave their traces."""
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    monkeypatch.setenv("HERE", str(traces))
-    return traces
-
-
-@pytest.fixture
-def alive(monkeypatch):
-    """All processes that descend from this test, wherever they went: found by an own variable."""
-    token = f"FAULT_TEST={secrets.token_hex(8)}"
-    monkeypatch.setenv(*token.split("="))
-    yield lambda: carriers(token)
-    for _ in range(20):  # some fork while they are ended
-        for pid in carriers(token):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

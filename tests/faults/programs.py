@@ -112,19 +112,6 @@ def recorded(metadir: Path) -> list[JobStatus]:
     return asyncio.run(read())
 
 
-def carriers(token: str) -> dict[int, str]:
-    """Processes with this in their environment, by number."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if token.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-    return found
-
-
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 

@@ -2,58 +2,18 @@
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import until
-from xqute import Job, JobFailed, JobKilled, JobStatus, Xqute, simplug
+from xqute import Job, JobFailed, JobKilled, JobStatus, simplug
 from xqute.schedulers.local import LocalScheduler
 
 PYTHON = sys.executable
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Where jobs leave their traces."""
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    monkeypatch.setenv("HERE", str(traces))
-    return traces
-
-
-@pytest.fixture
-def make(tmp_path):
-    def make_xqute(**options) -> Xqute:
-        return Xqute(**{"job_metadir": tmp_path / "meta", "grace": 0.3, **options})
-
-    return make_xqute
-
-
-@pytest.fixture
-def alive(monkeypatch):
-    """All processes that descend from this test, wherever they went: found by an own variable."""
-    token = secrets.token_hex(8)
-    monkeypatch.setenv("ROWS_TEST", token)
-    yield lambda: carriers(token)
-    for pid in carriers(token):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def carriers(token: str) -> dict[int, str]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            with suppress(OSError):
-                if f"ROWS_TEST={token}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_text("utf-8", "replace")
-    return {pid: name for pid, name in found.items() if name}  # a zombie runs no more
 
 
 #: A job that counts its starts, and whatever it starts holds a lock that no other start may find taken.

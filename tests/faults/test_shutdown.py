@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.faults.programs import carriers, descriptors, recorded, running, until, wait_for
+from tests.faults.programs import descriptors, recorded, running, until, wait_for
+from tests.traces import carriers
 from xqute import JobStatus, Xqute, metadir, plugin, simplug
 from xqute.engine.claimer import Claimer
 from xqute.engine.lifecycle import Lifecycle
