@@ -11,10 +11,11 @@ import pytest
 from tests.traces import carriers
 from xqute.engine import unawaited
 
-# A shell's background job ignores these, and so would every program the tests start.
+# A shell's background job, or nohup, ignores these, and so would every program the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def in_ci() -> bool:

@@ -40,6 +40,7 @@ class Heritage:
         self._load = load
         self._matching = Matching(())
         self.jobs: dict[int, Job] = {}
+        self._entered: dict[int, Job] = {}  # not pushed again, and of this session all the same
         self.reused = 0
 
     async def take_over(self) -> None:
@@ -94,13 +95,13 @@ class Heritage:
 
     def match(self, calls: Sequence[Call]) -> list[Job | None]:
         """The jobs that these calls made in the earlier session; None for new ones."""
-        return [self._match(call) for call in calls] if self.jobs else [None] * len(calls)
+        if not self.jobs and not self._entered:
+            return [None] * len(calls)
+        return [self._match(call) for call in calls]
 
     def _match(self, call: Call) -> Job | None:
         while (id_ := self._matching.take(call)) is not None:
-            job = self.jobs.get(id_)
-            if job is None:
-                continue  # somebody asked for it by its id before
+            job = self.jobs.get(id_) or self._entered.pop(id_)
             if job.status not in _WELL:
                 if job.id not in self._room.live:
                     job.call = call  # how it is to run may have changed
@@ -114,9 +115,23 @@ class Heritage:
         for job in reversed(jobs):
             if job is not None:
                 self._matching.put_back(job.call, job.id)
+                if job.id not in self.jobs:
+                    self._entered[job.id] = job
+
+    def enter_all(self) -> list[Job]:
+        """All of them belong to this session, as if they had been pushed again; they still may be."""
+        jobs = list(self.jobs.values())
+        for job in jobs:
+            self.enter(job)
+            self._entered[job.id] = job
+        return jobs
 
     def know(self, job: Job) -> None:
-        """It belongs to this session from now on."""
+        """It belongs to this session from now on; somebody asked for it by its id."""
+        self._leave(job)
+        self._entered[job.id] = job
+
+    def _leave(self, job: Job) -> None:
         del self.jobs[job.id]
         self._room.unpushed.discard(job.id)
         self._room.counts[job.status] += 1
@@ -124,7 +139,7 @@ class Heritage:
     def enter(self, job: Job) -> None:
         """It is pushed again: it belongs to this session, and is run where that is left to do."""
         room = self._room
-        self.know(job)
+        self._leave(job)
         if job.status in _WELL:
             job.cached = True
             self.reused += 1

@@ -22,6 +22,7 @@ class JobState:
         resubmits: How often the newest start was handed over again.
         kill_grace: Seconds of the kill under way, where they were given.
         pushed_at: The directory it was pushed in, where that is not the one of its run.
+        renewed: Its next attempt is the first of a full set.
         untold: Hooks (name, what it said) that plugins have not been told yet.
     """
 
@@ -37,6 +38,7 @@ class JobState:
         "kill_grace",
         "pushed_at",
         "rc",
+        "renewed",
         "resubmits",
         "start",
         "started",
@@ -59,6 +61,7 @@ class JobState:
         self.resubmits = 0
         self.kill_grace: float | None = None
         self.will_retry = False
+        self.renewed = False
         self.cached = False
         self.created = created
         self.submitted: float | None = None
@@ -83,6 +86,12 @@ class JobState:
         self.untold = other.untold
         self._history = other._history
 
+    def begin_attempt(self) -> None:
+        """The attempt that was announced by `will_retry` is the one that begins."""
+        if self.will_retry:
+            self.attempt = 1 if self.renewed else self.attempt + 1
+        self.will_retry = self.renewed = False
+
     def note(self, date: float) -> None:
         """Add where it stands to its history."""
         code, detail = self.kept_reason.as_json()
@@ -102,6 +111,8 @@ class JobState:
             kept["resubmits"] = self.resubmits
         if self.will_retry:
             kept["will_retry"] = True
+        if self.renewed:
+            kept["renewed"] = True
         if self.pushed_at:
             kept["pushed_at"] = self.pushed_at
         if self.untold:
@@ -125,6 +136,7 @@ class JobState:
         self.usage = kept.get("usage", _NOTHING)
         self.resubmits = kept.get("resubmits", 0)
         self.will_retry = kept.get("will_retry", False)
+        self.renewed = kept.get("renewed", False)
         self.pushed_at = kept.get("pushed_at", "")
         self.untold = tuple(tuple(hook) for hook in kept.get("untold", ()))
         self.kept_reason = Reason(*kept["reason"])

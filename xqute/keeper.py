@@ -58,14 +58,16 @@ class JobKeeper:
         self.cwd = self._ownership.cwd
         await self.heritage.take_over()
         if self._wish.everything:
-            await self.enter(list(self.heritage.jobs.values()))
+            self.known.update((job.id, job) for job in self.heritage.enter_all())
+            await self._lifecycle.recorder.flush()
         else:
             await self.heritage.park()
 
     async def enter(self, jobs: Sequence[Job]) -> None:
         """These are pushed again; returns when that is durable."""
         for job in jobs:
-            self.heritage.enter(job)
+            if job.id in self.heritage.jobs:
+                self.heritage.enter(job)
             self.known[job.id] = job
         await self._lifecycle.recorder.flush()
 

@@ -42,8 +42,8 @@ RETRY: Final = "job.retry"
 EVENTS: Final = "job.events"
 WRAPPED: Final = "job.wrapped."
 
-#: For the lock: never through a link, never waiting for a pipe's reader.
-_OVERWRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: For what must be made new: never through a link, and never what somebody else put there.
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -89,7 +89,7 @@ def prepare_root(metadir: str | os.PathLike[str]) -> Path:
 
 def _make_new(path: Path, content: bytes) -> None:
     """Make a file where nothing is, never through a link."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, _NEW, 0o600)
     try:
         os.write(fd, content)
     finally:
@@ -183,7 +183,7 @@ _PID_DIGITS: Final = 10
 def write_script(path: str, text: str) -> None:
     """Write a job's script, 0700, never through something that was there before."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o700)
+        fd = os.open(path, _NEW, 0o700)
     except FileExistsError:
         os.unlink(path)
         write_script(path, text)
@@ -249,7 +249,10 @@ def read_claim(directory: str) -> str | None:
 
 
 def claimed_at(directory: str) -> float | None:
-    """When the claim was written; UTC seconds of the file system's clock. None: there is none."""
+    """When the wrapper wrote last to its claim: as it began, or ended.
+
+    UTC seconds of the file system's clock; None: there is none.
+    """
     try:
         return os.lstat(f"{directory}/{STATUS}").st_mtime
     except OSError:
@@ -262,7 +265,12 @@ _CLAIM: Final = re.compile(rb"RUNNING (\d{1,10})\n")
 def write_lock(directory: str, uid: int | str) -> None:
     """Write the scheduler's id of a job: the id and a newline, nothing else."""
     path = f"{directory}/{LOCK}"
-    fd = os.open(path, _OVERWRITE, 0o600)
+    try:
+        fd = os.open(path, _NEW, 0o600)
+    except FileExistsError:
+        # The job may run already: what it put there, a link to a file of its user, is not written into.
+        os.unlink(path)
+        fd = os.open(path, _NEW, 0o600)
     try:
         os.write(fd, f"{uid}\n".encode())
     finally:

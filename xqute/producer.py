@@ -325,7 +325,8 @@ class Xqute:
         """How the run stands now."""
         room = self._room
         counts = {status: count for status, count in room.counts.items() if count}
-        return Stats(counts, room.used, self.scheduler.forks, self._driver.running, _commands(self))
+        reused = self._keeper.heritage.reused
+        return Stats(counts, room.used, self.scheduler.forks, self._driver.running, _commands(self), reused)
 
     async def _report(self) -> Report:
         counts = {status: count for status, count in self._room.counts.items() if count}

@@ -78,6 +78,7 @@ class Stats(NamedTuple):
         used: Forks in use. forks: How many there are.
         running: An engine runs.
         commands: How often each command of a batch scheduler was run.
+        reused: Jobs that had ended well in an earlier session, and were pushed again.
     """
 
     counts: Mapping[JobStatus, int]
@@ -85,3 +86,4 @@ class Stats(NamedTuple):
     forks: int
     running: bool
     commands: Mapping[str, int]
+    reused: int = 0

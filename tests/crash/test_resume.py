@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import time
 
 import pytest
 
@@ -312,7 +313,7 @@ def test_a_new_run_says_once_that_an_unfinished_one_is_there_and_how_to_go_on(se
     assert (
         len(re.findall(rf"run {run} of this script.* was not finished: 2 of 2 jobs are left", said.err)) == 1
     )
-    assert f"Xqute(resume=True) or `xqute resume {run}`" in said.err
+    assert f'Xqute(resume=True, run="{run}") or `xqute resume {run}`' in said.err
     assert sessions.ran == {"c": 1, "d": 1}
 
 
@@ -480,3 +481,71 @@ tell(b=b.status.name, history=[line.state.name for line in await a.history()])
 
     assert told["b"] == "FINISHED"
     assert told["history"][:3] == ["QUEUED", "KILLING", "KILLED"]
+
+
+def test_everything_that_is_left_runs_and_what_is_pushed_again_is_found(sessions):
+    first = """
+xqute = make(resume=True)
+await xqute.push_many([job("a"), job("b"), job("b")])
+await xqute.run_until_complete()
+await xqute.push(job("c"))
+"""
+    sessions.facts(first)
+
+    told = sessions.facts("""
+xqute = make(resume="all")
+jobs = await xqute.push_many([job("a"), job("b"), job("d")])
+await xqute.run_until_complete()
+tell(ids=[item.id for item in jobs], cached=[item.cached for item in jobs])
+""")
+
+    assert told == {"ids": [1, 2, 5], "cached": [True, True, False]}
+    assert sessions.ran == {"a": 1, "b": 2, "c": 1, "d": 1}
+
+
+def test_a_job_that_ended_while_nobody_watched_ended_when_it_ended(sessions):
+    text = """
+xqute = make(resume=True)
+a = await xqute.push(hold("a"))
+await xqute.run_until_complete()
+tell(ran=a.ended - a.started)
+"""
+    sessions.killed(text, "a")
+    sessions.go("a")
+    status = sessions.meta / "1" / "job.status"
+    wait_for(lambda: "FINISHED" in status.read_text())
+    long_ago = status.stat().st_mtime
+    wait_for(lambda: time.time() > long_ago + 1.5)
+
+    assert sessions.facts(text)["ran"] < 1.4
+
+
+def test_the_newest_run_is_taken_and_an_older_one_that_is_unfinished_is_told(sessions):
+    push = "xqute = make({})\nawait xqute.push(job('a'))\n"
+    older = sessions.facts(push.format("") + "tell(run=xqute.run)")["run"]
+    sessions.facts(push.format("") + "await xqute.run_until_complete()")
+
+    again = sessions.run(push.format("resume=True") + "await xqute.run_until_complete()")
+
+    assert f'Xqute(resume=True, run="{older}")' in again.err
+    assert sessions.ran == {"a": 1}
+
+
+def test_a_job_that_was_killed_with_its_session_begins_anew_in_the_next(sessions, alive):
+    text = """
+xqute = make(resume=True)
+a = await xqute.push(hold("a"))
+if a.start:
+    (HERE / "go.a").touch()
+else:
+    asyncio.get_running_loop().call_later(1, xqute.request_stop, "enough")
+await xqute.run_until_complete()
+tell(status=a.status.name, start=a.start, attempt=a.attempt, result=a.result())
+"""
+    sessions.run(text, crash="after a change is recorded:3")
+    assert [job.status for job in sessions.jobs()] == [JobStatus.KILLING]
+
+    told = sessions.facts(text)
+
+    assert (told["status"], told["start"], told["attempt"]) == ("FINISHED", 2, 1)
+    assert alive() == {}

@@ -109,17 +109,38 @@ def print_json(document: dict[str, Any]) -> None:
 
 def print_table(out: Out, headers: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     """A table: with care for the width on a terminal, aligned columns without lines elsewhere."""
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for header in headers:
-        table.add_column(header, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    widths = [max(len(header), *(row[n].cell_len for row in cells)) for n, header in enumerate(headers)]
+    if out.is_terminal:
+        fit(widths, [header in _GIVE_WAY for header in headers], out.width - _GAP * len(headers))
+    for header, width in zip(headers, widths, strict=True):
+        table.add_column(header, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*row)
     if out.is_terminal:
         out.print(table)
         return
     with out.capture() as captured:
         out.print(table, crop=False)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+#: Blanks between two columns.
+_GAP = 2
+
+#: Columns that are cut where the terminal is too narrow; ids, numbers and times never are.
+_GIVE_WAY = frozenset({"title", "reason", "script", "state", "jobs"})
+_NARROWEST = 6
+
+
+def fit(widths: list[int], gives_way: Sequence[bool], room: int) -> None:
+    """Take from the widest column that gives way, until all fit or none can give more."""
+    while sum(widths) > room:
+        width, widest = max((width, n) for n, width in enumerate(widths) if gives_way[n])
+        if width <= _NARROWEST:
+            return
+        widths[widest] -= 1
 
 
 def status_cell(status: JobStatus) -> Text:

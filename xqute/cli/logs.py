@@ -65,7 +65,7 @@ def path_of(job: Job, stream: str, start: int | None) -> str:
     if start is None or start == job.start:
         return str(job.stdout_file if stream == "stdout" else job.stderr_file)
     if start > job.start:
-        raise XquteError(f"{job} has no start {start}: it was started {job.start} times")
+        raise XquteError(f"{job} has no start {start}: {_starts(job.start)}")
     if getattr(job.call.options, stream):
         raise XquteError(f"{job} writes its {stream} to a file of its own, which each start empties")
     return f"{job.directory}/{RETRY}/{start}/{STDOUT if stream == 'stdout' else STDERR}"
@@ -170,3 +170,9 @@ def _text(path: str, tail: int | None) -> str | None:
         if tail is not None:
             seek_tail(file, tail)
         return file.read().decode("utf-8", "replace")
+
+
+def _starts(count: int) -> str:
+    """How often a job was started, in words."""
+    words = {0: "it has not been started yet", 1: "it was started once"}
+    return words.get(count, f"it was started {count} times")

@@ -16,7 +16,7 @@ from xqute.store import Query, Row
 from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
 from .options import statuses, where
 from .place import Place, pick_run, queue_reason
-from .runs import Run, Standing
+from .runs import Run, Standing, deserted, meanwhile
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -88,7 +88,8 @@ async def _list(
         )
         return
     _show_runs(Out(), runs, every=run == "all")
-    _show_jobs(Out(), listed, chosen, more=more)
+    left = {item.row.id for item in runs if deserted(item.row)}
+    _show_jobs(Out(), listed, chosen, left, more=more)
 
 
 def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
@@ -106,26 +107,29 @@ def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
         out.say(f"and {len(runs) - len(shown)} older, finished: --run all", "dim")
 
 
-def _show_jobs(out: Out, listed: Sequence[tuple[Row, Job]], run: str | None, *, more: bool) -> None:
+def _show_jobs(
+    out: Out, listed: Sequence[tuple[Row, Job]], run: str | None, left: set[str], *, more: bool
+) -> None:
     out.say("")
     if not listed:
         out.say("no jobs match" if run is None else f"no jobs of run {run} match")
         return
     now = time.time()
-    cells = [_cells(row, job, now, every=run is None) for row, job in listed]
+    cells = [_cells(row, job, now, every=run is None, left=row.run in left) for row, job in listed]
     which = ["run"] if run is None else []
     print_table(out, ("id", *which, "status", "attempt", "time", "title", "reason"), cells)
     if more:
         out.say(f"only the first {jobs(len(listed))}: --limit shows more, --status fewer", "dim")
 
 
-def _cells(row: Row, job: Job, now: float, *, every: bool) -> list[str | Text]:
+def _cells(row: Row, job: Job, now: float, *, every: bool, left: bool) -> list[str | Text]:
+    unwatched = left and job.status.live  # how long it ran, nobody knows
     return [
         str(job.id),
         *([row.run] if every else []),
         status_cell(job.status),
         str(job.attempt),
-        took(seconds_of(job, now)),
+        took(None if unwatched else seconds_of(job, now)),
         job.title,
-        str(job.reason),
+        f"{job.reason}{meanwhile(job)}" if unwatched else str(job.reason),
     ]

@@ -68,4 +68,18 @@ def where(command: F) -> F:
 
 def one_job(command: F) -> F:
     """The argument that names a job."""
-    return click.argument("job", metavar="ID", type=click.IntRange(min=1))(command)
+    return click.argument("job", metavar="ID", type=JobId())(command)
+
+
+class JobId(click.ParamType[int]):
+    """A positive number."""
+
+    name = "ID"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """The number."""
+        if isinstance(value, int):
+            return value
+        if not (value.isdecimal() and int(value)):
+            self.fail(f"{value!r} is no id of a job: that is a number, see `xqute ls`", param, ctx)
+        return int(value)

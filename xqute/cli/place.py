@@ -11,13 +11,14 @@ from pathlib import Path
 
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
 from xqute.job import Job
-from xqute.owner import Owner, OwnerPresence
 from xqute.settings import PARKED
 from xqute.states import JobStatus, Reason
 from xqute.store import Query, Row, RunRow, Store
 from xqute.stores.names import make_store
 from xqute.stores.sqlite import SqliteStore
 from xqute.task import Call
+
+from .runs import deserted
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,10 @@ class Place:
 
 
 async def queue_reason(store: Store, id: str) -> Reason | None:
-    """Why jobs of a run wait that may run: its forks, where its manager lives; else None."""
+    """Why jobs of a run wait that may run: nobody runs them, or its forks are in use; else None."""
     run = next((run for run in await store.runs() if run.id == id), None)
-    owner = None if run is None else Owner.parse(run.owner)
-    if run is None or owner is None or owner.presence is not OwnerPresence.ALIVE:
-        return None
+    if run is None or deserted(run):
+        return Reason("STOPPED", {"by": "nobody runs its run"})
     counts = await store.counts(id)
     used = sum(count for status, count in counts.items() if JobStatus(status).live)
     forks = json.loads(run.document).get("forks", 0)

@@ -13,6 +13,7 @@ from xqute.errors import XquteError
 from xqute.producer import Xqute
 from xqute.report import Report
 from xqute.schedulers.names import known_schedulers
+from xqute.states import JobStatus
 from xqute.store import RunRow, Store
 
 from .forms import Out, iso, print_json, show_warnings
@@ -102,9 +103,12 @@ async def _choose(store: Store, runs: Sequence[RunRow], wanted: str | None) -> R
         if not deserted(run):
             raise XquteError(f"run {run.id} is run by {manager(run)}: wait for it, or kill it first")
         return run
-    for run in runs:
-        if (await Run.of(store, run)).standing is Standing.UNFINISHED:
-            return run
+    found = [await Run.of(store, row) for row in runs if deserted(row)]
+    for item in found:
+        if item.standing is Standing.UNFINISHED:
+            return item.row
+    if found and JobStatus.KILLED in found[0].counts:  # interrupted, with nothing waiting
+        return found[0].row
     raise XquteError(
         "no run is unfinished; `xqute resume ID` runs again what failed in a finished one (see `xqute ls`)"
     )

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from xqute.job import Job
+from xqute.metadir import read_news
 from xqute.owner import Owner, OwnerPresence
 from xqute.printable import printable
-from xqute.states import JobStatus
+from xqute.states import FileState, JobStatus
 from xqute.store import RunRow, Store
 
 from .forms import iso
@@ -102,3 +104,16 @@ def judge(row: RunRow, owner: OwnerPresence | None, counts: Mapping[JobStatus, i
 def deserted(row: RunRow | None) -> bool:
     """Whether nobody runs the jobs of a run, for sure."""
     return row is None or presence(row) not in {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
+
+
+def meanwhile(job: Job) -> str:
+    """What its files say of a job that was at the scheduler when its manager ended."""
+    if not job.status.live:
+        return ""
+    try:
+        news = read_news(job.directory)
+    except OSError:
+        return ""
+    if news.state is FileState.RUNNING:
+        return "; it may still be running"
+    return "" if news.state is FileState.ABSENT else f"; its files say it {news.state.value} since"

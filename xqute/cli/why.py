@@ -7,15 +7,14 @@ import asyncio
 import rich_click as click
 
 from xqute.job import Job
-from xqute.metadir import read_news
 from xqute.rules.remedies import remedy
-from xqute.states import FileState, JobStatus
+from xqute.states import JobStatus
 from xqute.store import RunRow
 
 from .forms import Out, job_document, print_json
 from .options import one_job, where
 from .place import Place
-from .runs import deserted, manager
+from .runs import deserted, manager, meanwhile
 
 
 @click.command(
@@ -67,17 +66,4 @@ def _stands(job: Job) -> str:
 def _left(job: Job, run: RunRow | None) -> str:
     """How a job stands that nobody runs."""
     who = "its manager" if run is None else f"its manager ({manager(run)})"
-    return f"{job.status.name}, and {who} ended{_meanwhile(job)}"
-
-
-def _meanwhile(job: Job) -> str:
-    """What its files say of a job that was at the scheduler when its manager ended."""
-    if not job.status.live:
-        return ""
-    try:
-        news = read_news(job.directory)
-    except OSError:
-        return ""
-    if news.state is FileState.RUNNING:
-        return "; it may still be running"
-    return "" if news.state is FileState.ABSENT else f"; its files say it {news.state.value} since"
+    return f"{job.status.name}, and {who} ended{meanwhile(job)}"

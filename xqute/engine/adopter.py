@@ -15,7 +15,7 @@ from ..job import Job
 from ..settings import PARKED
 from ..states import JobStatus, Reason
 from .lifecycle import Lifecycle
-from .room import Live, Room
+from .room import REQUEST, Live, Room
 from .submitter import Submitter
 from .watcher import Watcher
 
@@ -63,7 +63,8 @@ class Adopter:
         live.cleared = live.prepared = True
         self._note_claim(live)
         if job.status is JobStatus.KILLING:
-            live.stopped_by = str(job.kept_reason.detail.get("by", "request"))
+            live.stopped_by = str(job.kept_reason.detail.get("by", REQUEST))
+            live.renews = live.stopped_by != REQUEST
         else:
             self._say_so(job)
         self._handed(live)
@@ -81,9 +82,7 @@ class Adopter:
         """The store says that they were claimed: were they handed over?"""
         unknown: dict[Job, Live] = {}
         for place, live in enumerate(lives, 1):
-            if live.job.will_retry:  # its manager died before it recorded the attempt
-                live.job.will_retry = False
-                live.job.attempt += 1
+            live.job.begin_attempt()  # its manager died before it recorded that
             uid = self._uid_of(live)
             if uid:
                 self._arrived(live, uid)

@@ -165,11 +165,11 @@ class Driver:
     def _say_how_to_go_on(self) -> None:
         """An interrupted run is not lost."""
         room = self._room
-        left = room.unfinished + room.counts[JobStatus.KILLED]
+        left = room.jobs - room.counts[JobStatus.FINISHED] - room.counts[JobStatus.SKIPPED]
         if room.interrupted and not room.detaching and left:
             log.warning(
-                "run %s was interrupted with %s of %s jobs left; Xqute(resume=True) or `xqute resume %s` "
-                "goes on with it",
+                "run %s was interrupted: %s of %s jobs have not ended well; Xqute(resume=True) or "
+                "`xqute resume %s` goes on with it",
                 *(room.run, left, room.jobs, room.run),
             )
 

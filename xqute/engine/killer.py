@@ -154,7 +154,8 @@ class Killer:
 
 def _said(by: StopReason) -> dict[str, str]:
     """Who asked, and in which words."""
-    return {"by": by.code, "message": by.detail} if by.detail else {"by": by.code}
+    who = "cancellation" if by.code == "cancelled" else by.code  # asyncio's Ctrl-C is one, too
+    return {"by": who, "message": by.detail} if by.detail else {"by": who}
 
 
 def _grace(job: Job) -> float:

@@ -111,12 +111,21 @@ class Lifecycle:
         """Apply what the evidence proved; a failed start first gets its verdict."""
         if judgement.rc is not None:
             job.rc = judgement.rc
-        if judgement.event is JobEvent.FAILED:
+        if judgement.event is JobEvent.KILLED and self._begins_anew(job):
+            self.apply(job, JobEvent.KILLED, judgement.reason)
+            self.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED"))
+        elif judgement.event is JobEvent.FAILED:
             self._fail(job, self._explained(job, judgement.reason))
         elif judgement.event is JobEvent.SUCCEEDED and self._room.plugins.has("on_job_finishing"):
             self._ask_plugins(job, judgement)
         else:
             self.apply(job, judgement.event, judgement.reason)
+
+    def _begins_anew(self, job: Job) -> bool:
+        """Whether it was killed with an earlier session, and is wanted in this one."""
+        live = self._room.live.get(job.id)
+        wanted = job.id not in self._room.unpushed and self._room.stop is None
+        return live is not None and live.renews and wanted
 
     def refuse(self, job: Job, reason: Reason) -> None:
         """The job can't be handed to any scheduler."""
@@ -143,9 +152,12 @@ class Lifecycle:
 
     def _fail_inherited(self, job: Job, reason: Reason) -> None:
         """It failed while nobody watched: as for all that failed before, a new start when it is wanted."""
-        self.apply(job, JobEvent.FAILED, reason)
-        if job.id not in self._room.unpushed:
-            self.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED"))
+        if job.id in self._room.unpushed:
+            self.apply(job, JobEvent.FAILED, reason)
+            return
+        job.will_retry = job.renewed = True
+        detail = {"attempt": 1, "attempts": job.call.options.retries + 1, "delay": 0, "after": str(reason)}
+        self.apply(job, JobEvent.ATTEMPT_FAILED, Reason("RETRY_DELAY", detail))
 
     def _retry_later(self, job: Job, reason: Reason, verdict: Verdict) -> None:
         job.will_retry = True
@@ -234,7 +246,7 @@ class Lifecycle:
     def _tell(self, job: Job, transition: Transition, hook: tuple[str, ...]) -> None:
         """Tell those who wait, then the plugins."""
         crash_point("after a change is recorded")
-        if transition.to.final:
+        if transition.to.final and job.status.final:  # else it was wanted again before this was told
             metadir.remove_lock(job.directory)
             crash_point("after the lock of an ended job is removed")
             for waiter in self._waiters.pop(job.id, ()):
@@ -312,7 +324,7 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
     elif event is JobEvent.STARTED:
         job.started = now
     elif event is JobEvent.RETRY_ASKED:
-        job.attempt, job.after, job.ended, job.will_retry = 1, 0.0, None, False
+        job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
     elif ended:
         job.ended = now
 

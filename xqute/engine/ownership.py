@@ -19,6 +19,9 @@ from .room import Room
 
 log = logging.getLogger("xqute.engine")
 
+#: Earlier runs of a script that are looked at for one that was not finished.
+_LOOKED_AT = 10
+
 
 class Wish(NamedTuple):
     """Which run a user wants.
@@ -70,6 +73,8 @@ class Ownership:
             await self._take_again(self._row)
             return False
         row = await self._earlier() if self._wish.resume else None
+        if not self._wish.run:
+            await self._mention_unfinished("" if row is None else row.id)
         if row is None:
             await self._begin()
             return False
@@ -97,8 +102,6 @@ class Ownership:
 
     async def _begin(self) -> None:
         """A new run."""
-        if not self._wish.resume:
-            await self._mention_unfinished()
         document = json.dumps({"cwd": self._wish.cwd, **self._how()})
         new = RunRow(secrets.token_hex(4), self._wish.script, "closed", "", self._room.now(), document)
         self._room.run = new.id
@@ -180,23 +183,23 @@ class Ownership:
         self.rebooted = last is not None and last.presence is OwnerPresence.REBOOTED
         return True
 
-    async def _mention_unfinished(self) -> None:
-        """Say once that an earlier run of this script can be finished."""
+    async def _mention_unfinished(self, mine: str) -> None:
+        """Say once that another run of this script can be finished: the newest of the last few."""
         store = self._room.store
-        rows = (row for row in await store.runs(self._wish.script) if self._living_owner(row) is None)
-        row = next(rows, None)
-        if row is None:
-            return
-        counts = await store.counts(row.id)
-        left = sum(count for status, count in counts.items() if not JobStatus(status).final)
-        if left:
-            log.warning(
-                "run %s of this script, begun %s, was not finished: %s of %s jobs are left. This is a new "
-                "run beside it; Xqute(resume=True) or `xqute resume %s` goes on with that one",
-                *(row.id, _told(row.created), left, sum(counts.values()), row.id),
-            )
+        for row in (await store.runs(self._wish.script))[:_LOOKED_AT]:
+            if row.id == mine or self._living_owner(row) is not None:
+                continue
+            counts = await store.counts(row.id)
+            left = sum(count for status, count in counts.items() if not JobStatus(status).final)
+            if left:
+                log.warning(
+                    "run %s of this script, begun %s, was not finished: %s of %s jobs are left, and are left "
+                    'alone; Xqute(resume=True, run="%s") or `xqute resume %s` goes on with it',
+                    *(row.id, _told(row.created), left, sum(counts.values()), row.id, row.id),
+                )
+                return
 
 
 def _told(moment: float) -> str:
     """A time as people read it."""
-    return datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")
+    return datetime.fromtimestamp(moment).isoformat(" ", "seconds")  # noqa: DTZ006  on the user's own clock

@@ -25,9 +25,7 @@ async def prepare(live: Live, scheduler: Scheduler) -> None:
     if live.prepared:
         return
     job = live.job
-    if job.will_retry:
-        job.will_retry = False
-        job.attempt += 1
+    job.begin_attempt()
     _make_directory(live, job.script(scheduler))
     crash_point("before a script is written")
     metadir.write_script(job.script(scheduler), await _text(job.wrap_cmd(scheduler)))

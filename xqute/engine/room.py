@@ -34,6 +34,7 @@ class Live:
         inherited: Another manager handed it over, and nobody has seen yet whether it lives.
         blind: Its files could not be read this time; nothing is concluded until they can.
         ending: How many calls are ending its processes right now; what became of it is judged after them.
+        renews: It was killed with an earlier session, not for its own sake: when it is gone, it begins anew.
         stuck: Something of it could not be ended; nothing is concluded before that is gone.
         stopped_by: Who asked to stop it; empty when nobody did.
         timed_out: The reason, when the engine asked it to stop because it ran too long.
@@ -59,6 +60,7 @@ class Live:
         "inherited",
         "job",
         "prepared",
+        "renews",
         "since",
         "stopped_by",
         "stuck",
@@ -82,6 +84,7 @@ class Live:
         self.blind = False
         self.stopped_by = ""
         self.stuck = False
+        self.renews = False
         self.timed_out: Reason | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.files: FileNews | None = None
@@ -90,6 +93,9 @@ class Live:
         self.asked = now
         self.since: float | None = None
 
+
+#: The code of a kill that somebody asked for; all others end a session.
+REQUEST: Final = "request"
 
 #: The code of a stop that leaves running what runs.
 DETACH: Final = "detach"

@@ -257,7 +257,10 @@ class Watcher:
         if live.job.status is JobStatus.SUBMITTED and self._ran(live):
             self._lifecycle.apply(live.job, JobEvent.STARTED, self._running(live))
         self._swept.pop(live.job.id, None)
+        ended = metadir.claimed_at(live.job.directory) if live.began is not None else None
         self._lifecycle.conclude(live.job, judgement)
+        if ended is not None and live.job.ended is not None:  # it may have ended long before it was noticed
+            live.job.ended = min(live.job.ended, max(ended, live.began or ended))
         if judgement.event is JobEvent.RETURNED:
             self._again(live, judgement.reason)
         return True

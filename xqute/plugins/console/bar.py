@@ -18,7 +18,6 @@ from .terminal import PATH_WIDTH, is_terminal, plain, write
 
 #: Of the closing table; the rest is for stderr.
 COLUMN_WIDTH: Final = 40
-REASON_WIDTH: Final = 10
 
 
 class Bar:
@@ -74,7 +73,7 @@ class Bar:
         """The tables that stay."""
         self.out.print(_numbers(closing.moment))
         if closing.failed:
-            self.out.print(_failures(closing))
+            self.out.print(_failures(closing, self.out.width))
         if closing.stopped:
             write(self.out, Text(f"  stopped: {closing.stopped}", "bold yellow"))
         write(self.out, Text.assemble(("  job directories: ", "dim"), f"{closing.metadir}/<job>"))
@@ -101,16 +100,19 @@ def _numbers(moment: Moment) -> Table:
     return table
 
 
-def _failures(closing: Closing) -> Table:
+def _failures(closing: Closing, width: int) -> Table:
     missing = closing.moment.failed - len(closing.failed)
     rows = [[plain(word) for word in (told.job.title, told.reason, told.said)] for told in closing.failed]
     table = Table(box=box.SIMPLE_HEAD, title=Text("  failed jobs", "bold red"))
     table.title_justify = table.caption_justify = "left"
-    table.add_column("job", justify="right", no_wrap=True, min_width=3)
-    table.add_column("title", no_wrap=True, max_width=COLUMN_WIDTH)
-    table.add_column("reason", no_wrap=True, max_width=COLUMN_WIDTH, min_width=REASON_WIDTH)
+    # The number is what one asks on by: it is never cut, the words are.
+    number = max(3, *(len(str(told.job.id)) for told in closing.failed))
+    words = max(8, min(COLUMN_WIDTH, (width - number - 16) // 3))
+    table.add_column("job", justify="right", no_wrap=True, width=number)
+    table.add_column("title", no_wrap=True, max_width=words)
+    table.add_column("reason", no_wrap=True, max_width=words)
     if any(said for _, _, said in rows):
-        table.add_column("last line on stderr", no_wrap=True)
+        table.add_column("last line on stderr", no_wrap=True, max_width=words)
     for told, row in zip(closing.failed, rows, strict=True):
         table.add_row(str(told.job.id), *map(Text, row[: len(table.columns) - 1]))
     if missing > 0:

@@ -73,7 +73,7 @@ class Pace:
 class Moment:
     """A run at one moment, in the words of the display."""
 
-    def __init__(self, counts: Mapping[JobStatus, int], retries: int, pace: Pace) -> None:
+    def __init__(self, counts: Mapping[JobStatus, int], retries: int, pace: Pace, reused: int = 0) -> None:
         """Count the statuses together that mean one thing to people."""
         self.counts = counts
         self.jobs = sum(counts.values())
@@ -81,13 +81,14 @@ class Moment:
         running = sum(count for status, count in counts.items() if status.live)
         self.seconds = pace.seconds
         self.rate = pace.now
-        self.total_rate = self.ended / self.seconds if self.seconds else 0.0
+        self.total_rate = (self.ended - reused) / self.seconds if self.seconds else 0.0
         open_jobs = self.jobs - self.ended
         self.left = open_jobs / self.rate if self.rate and open_jobs else None
         self._groups = [
             ("queued", open_jobs - running, "cyan"),
             ("running", running, "blue"),
             ("finished", counts.get(JobStatus.FINISHED, 0), "green"),
+            ("reused", reused, "green"),
             ("skipped", counts.get(JobStatus.SKIPPED, 0), "green"),
             ("failed", self.failed, "bold red"),
             ("killed", counts.get(JobStatus.KILLED, 0), "magenta"),
@@ -113,7 +114,8 @@ class Moment:
         """What there is, on one line."""
         text = Text(no_wrap=True, overflow="ellipsis")
         for name, count, style in self.groups():
-            text.append(" · " if text else "").append(f"{count} {name}", style)
+            shown = "retry" if (count, name) == (1, "retries") else name
+            text.append(" · " if text else "").append(f"{count} {shown}", style)
         return text
 
 

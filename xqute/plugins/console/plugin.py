@@ -166,7 +166,7 @@ class Console:
 
     def _moment(self) -> Moment:
         self._pace.look(_ended(self._stats))
-        return Moment(self._stats.counts, self._retries, self._pace)
+        return Moment(self._stats.counts, self._retries, self._pace, self._stats.reused)
 
 
 def _display(out: RichConsole | None) -> Display:
@@ -183,4 +183,5 @@ def _display(out: RichConsole | None) -> Display:
 
 
 def _ended(stats: Stats) -> int:
-    return sum(count for status, count in stats.counts.items() if status.final)
+    """Jobs that ended here; those that had ended in an earlier session took no time."""
+    return sum(count for status, count in stats.counts.items() if status.final) - stats.reused
