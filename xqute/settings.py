@@ -31,6 +31,9 @@ KILL_GRACE_SECONDS: Final = 5.0
 #: What a kill may take beyond its grace before the survivors are named.
 KILL_BOUND_SECONDS: Final = 15.0
 
+#: A stop that takes longer says what it waits for.
+STOP_TOLD_SECONDS: Final = 1.0
+
 #: How long a kill waits for the store to know of it before the signal goes out all the same.
 KILL_STORE_SECONDS: Final = 3.0
 

@@ -97,7 +97,7 @@ def test_a_living_manager_is_asked_and_does_it(place, xqute) -> None:
     asked, said = place.do(manage)
 
     assert [(item.job, item.what, json.loads(item.detail)) for item in asked] == [(1, "kill", {"grace": 3.0})]
-    assert (said.returncode, said.stdout) == (0, "job 1 (sleep 9) is KILLED: KILLED by request\n")
+    assert (said.returncode, said.stdout) == (0, "job 1 (sleep 9): KILLED by request\n")
 
 
 def test_a_job_of_a_running_script_is_killed_and_the_others_go_on(manager, xqute) -> None:
@@ -106,7 +106,7 @@ def test_a_job_of_a_running_script_is_killed_and_the_others_go_on(manager, xqute
     said = xqute("kill", 1, metadir=manager.metadir)
 
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout.startswith("job 1 (echo begun; exec sleep 600) is KILLED: KILLED by ")
+    assert said.stdout.startswith("job 1 (echo begun; exec sleep 600): KILLED by ")
     wait_until(lambda: states(xqute, manager.metadir) == ["killed", "running", "running"])
     assert xqute("kill", "--all", metadir=manager.metadir).returncode == 0
     assert manager.wait(timeout=60) == 0

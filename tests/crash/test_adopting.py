@@ -197,7 +197,7 @@ def test_an_interrupt_can_leave_the_jobs_running_for_a_later_session(sessions, a
     told = sessions.end(second)
 
     assert said.code == -number
-    assert "left running: 2 job" in said.err
+    assert "left running: job(s) 1, 2; Xqute(resume=True) or " in said.err
     assert len(left) >= 2
     assert told.code == 0, told.err
     assert told.facts == {"results": ["a", "b"], "starts": [1, 1]}

@@ -759,3 +759,17 @@ asyncio.run(main())
     assert code == -signal.SIGINT
     assert alive() == {}
     assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
+
+
+def test_a_stop_that_takes_longer_says_what_it_waits_for_and_how_to_go_on(start, here, alive):
+    program = start(RUN_STUBBORN)
+    wait_for(lambda: running(here))
+
+    program.process.send_signal(signal.SIGINT)
+    said = program.process.stderr.readline().decode()
+    program.process.send_signal(signal.SIGINT)
+    _, rest = program.ended()
+
+    assert "2 job(s) were asked to end, and are forced 60 s after that; another Ctrl-C forces them now" in said
+    assert "was interrupted: 2 of 2 jobs have not ended well; Xqute(resume=True) or `xqute resume " in rest
+    assert alive() == {}

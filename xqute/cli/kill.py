@@ -20,7 +20,7 @@ from xqute.store import Query, Request, Row, RunRow, Store
 from .forms import Out, job_document, print_json, show_warnings
 from .options import SEVERAL, duration, where
 from .place import Place, every_page, pick_run
-from .runs import deserted
+from .runs import deserted, manager
 
 #: Between two looks whether the manager did what it was asked.
 LOOK_SECONDS: Final = 0.1
@@ -81,7 +81,9 @@ async def _kill(
     if as_json:
         print_json({"jobs": [{**job_document(row, job), "ended": job.status.final} for row, job in told]})
     else:
-        _tell(Out(), [job for _, job in told], before)
+        who = manager(runs[rows[0].run]) if rows and rows[0].run in runs else "its manager"
+        silent = f"its manager ({who}) did not answer; the request is kept until it does"
+        _tell(Out(), [job for _, job in told], before, silent)
     return 0 if all(job.status.final for _, job in told) else 1
 
 
@@ -137,13 +139,16 @@ async def _kill_here(place: Place, run: str, ids: Sequence[int], grace: float | 
         xqute.request_stop("detach")
 
 
-def _tell(out: Out, jobs: Sequence[Job], before: dict[int, JobStatus]) -> None:
+def _tell(out: Out, jobs: Sequence[Job], before: dict[int, JobStatus], silent: str) -> None:
     if not jobs:
         out.say("nothing to kill: no job is left that has not ended")
     for job in jobs:
         if before[job.id].final:
             out.say(f"{job} had ended: {job.status.name}")
         elif job.status.final:
-            out.say(f"{job} is {job.status.name}: {job.reason}")
+            end = str(job.reason) if job.status is JobStatus.KILLED else f"{job.status.name}: {job.reason}"
+            out.say(f"{job}: {end}")
+        elif job.status is JobStatus.KILLING:
+            out.say(f"{job} may still be running: {job.reason}", "bold red")
         else:
-            out.say(f"{job} may still be running: {job.status.name}, {job.reason}", "bold red")
+            out.say(f"{job} is still {job.status.name}: {silent}", "bold red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import Any, BinaryIO, Final, TextIO
 
@@ -80,12 +81,14 @@ class Stream:
         self._raw = raw and not out.isatty()
         self._tail = tail
         self._file: BinaryIO | None = None
+        self.found = False  # there was a file
         self._lines = Lines()
 
     def open(self, path: str) -> None:
         """Begin with a file, unless one is open or there is none."""
         if self._file is None:
             self._file = open_output(path)
+            self.found |= self._file is not None
             if self._file is not None and self._tail is not None:
                 seek_tail(self._file, self._tail)
         # what comes later is news, and all of it is wanted
@@ -134,6 +137,15 @@ async def _logs(
                 stream.close()
     for stream in streams.values():
         stream.close()
+    if not any(stream.found for stream in streams.values()):
+        print(f"xqute: {_nothing(job)}", file=sys.stderr)
+
+
+def _nothing(job: Job) -> str:
+    """Why there is no output at all."""
+    if job.start and not os.path.isdir(job.directory):
+        return f"the directory of {job} is gone: {job.directory}"
+    return f"{job} has written nothing; it is {job.status.name}: {job.reason}"
 
 
 async def _look(place: Place, id: int, start: int | None) -> tuple[Job, bool]:

@@ -112,7 +112,7 @@ def _show_jobs(
 ) -> None:
     out.say("")
     if not listed:
-        out.say("no jobs match" if run is None else f"no jobs of run {run} match")
+        out.say("no jobs match" if run is None else f"run {run} has no such jobs")
         return
     now = time.time()
     cells = [_cells(row, job, now, every=run is None, left=row.run in left) for row, job in listed]

@@ -81,6 +81,8 @@ class Place:
             raise MetadirError(
                 f"there is no metadir {self.root}: go where the script was started, or name it with --metadir"
             )
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise MetadirError(f"the metadir {self.root} can't be read: it belongs to somebody else")
         if not os.path.exists(f"{self.root}/xqute.db"):
             raise MetadirError(
                 f"the metadir {self.root} has no store: nothing was pushed there, "

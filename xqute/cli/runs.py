@@ -89,7 +89,7 @@ def presence(row: RunRow) -> OwnerPresence | None:
 def manager(row: RunRow) -> str:
     """Who owns a run, as a sentence names it."""
     owner = Owner.parse(row.owner)
-    return "which left it" if owner is None else owner.told
+    return "a process that left in order" if owner is None else owner.told
 
 
 def judge(row: RunRow, owner: OwnerPresence | None, counts: Mapping[JobStatus, int]) -> Standing:

@@ -11,7 +11,13 @@ from typing import Any
 
 from ..errors import StoreError
 from ..job import Job
-from ..settings import HOOKS_BOUND_SECONDS, KILL_BOUND_SECONDS, KILL_STORE_SECONDS, SUBMIT_BOUND_SECONDS
+from ..settings import (
+    HOOKS_BOUND_SECONDS,
+    KILL_BOUND_SECONDS,
+    KILL_STORE_SECONDS,
+    STOP_TOLD_SECONDS,
+    SUBMIT_BOUND_SECONDS,
+)
 from ..states import Reason
 from .adopter import Adopter
 from .finish import finish, survive, uncancel
@@ -24,6 +30,9 @@ from .submitter import Submitter
 from .watcher import Watcher
 
 log = logging.getLogger("xqute.engine")
+
+#: Jobs that a sentence names by their numbers.
+_LISTED = 10
 
 
 class Engine:
@@ -179,9 +188,9 @@ class Engine:
             await self._stop_jobs()
         elif self._room.stop is not None:
             log.warning(
-                "left running: %s job(s) (%s); Xqute(resume=True) or `xqute resume %s` goes on with them, "
+                "left running: job(s) %s; Xqute(resume=True) or `xqute resume %s` goes on with them, "
                 "`xqute kill --run %s` ends them",
-                *(len(left), ", ".join(map(str, left[:10])), self._room.run, self._room.run),
+                *(_listed(left), self._room.run, self._room.run),
             )
         self._room.inherited = list(self._room.live.values())  # for an engine that starts again
 
@@ -191,13 +200,24 @@ class Engine:
         await self._bounded(told, "tell the plugins", HOOKS_BOUND_SECONDS)
         kill = partial(self._killer.kill, jobs, self._room.stop or StopReason("error"))
         longest = max(job.call.options.grace for job in jobs)
+        timer = asyncio.get_running_loop().call_later(STOP_TOLD_SECONDS, self._say_what_is_awaited, longest)
         await self._bounded(kill, "end the jobs", longest + 2 * KILL_BOUND_SECONDS)
         if self._bug is not None:
             look = partial(self._watcher.look_at, list(self._room.live.values()))
             await self._bounded(look, "look at the jobs once more")
         await self._bounded(self._ended, "see all jobs ended")
+        timer.cancel()
         for live in self._room.live.values():
             log.error("%s may still be running: %s", live.job, live.job.reason)
+
+    def _say_what_is_awaited(self, grace: float) -> None:
+        """It takes longer than a moment: whoever pressed Ctrl-C wants to know what for."""
+        if self._room.live and self._room.interrupted:
+            log.warning(
+                "stopping: %s job(s) were asked to end, and are forced %g s after that; "
+                "another Ctrl-C forces them now",
+                *(len(self._room.live), grace),
+            )
 
     async def _tell_plugins(self, jobs: Sequence[Job]) -> None:
         """Let them know; when the whole run stops, no kill can be forbidden."""
@@ -245,3 +265,9 @@ class Engine:
 
 async def _gone(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
+
+
+def _listed(ids: Sequence[int]) -> str:
+    """Some numbers, and how many more there are."""
+    more = f" and {len(ids) - _LISTED} more" if len(ids) > _LISTED else ""
+    return ", ".join(map(str, ids[:_LISTED])) + more
