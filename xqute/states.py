@@ -163,7 +163,7 @@ SENTENCES: Mapping[str, str] = {
     "ACCEPTED": "accepted; its run has not started",
     "FORKS": "waits for a free fork, {used}/{forks} are in use",
     "STOPPED": "not started: {by}",
-    "PARKED": "left by an earlier session, and not pushed again",
+    "PARKED": "left by an earlier session; it runs when its script pushes it again",
     "NEEDS": "needs {needs}",
     "BLOCKED": "blocked: {needs} failed",
     "LIMIT": "limit {task} {used}/{limit}",

@@ -1,6 +1,7 @@
 """`xqute prune`: what may go goes, with its files, and nothing else."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -115,6 +116,30 @@ def test_on_a_terminal_it_asks(some, environment, answer, remains) -> None:
     assert process.returncode == 0
     assert "remove 3 jobs of 1 run, " in err
     assert left(some)[0] == remains
+
+
+def test_the_first_ctrl_c_at_the_question_ends_it_and_removes_nothing(some, environment) -> None:
+    master, slave = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "xqute", "prune"],
+        env={**environment, "XQUTE_METADIR": str(some.root)},
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        asked = b""
+        while not asked.endswith(b"]: "):
+            byte = process.stderr.read(1)
+            assert byte, asked
+            asked += byte
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        os.write(master, b"y\n")
+    os.close(master)
+    os.close(slave)
+
+    assert process.returncode == 130
+    assert left(some)[0] == [1, 2, 3]
 
 
 def test_nothing_outside_of_a_job_is_removed(some, call, tmp_path) -> None:

@@ -770,6 +770,8 @@ def test_a_stop_that_takes_longer_says_what_it_waits_for_and_how_to_go_on(start,
     program.process.send_signal(signal.SIGINT)
     _, rest = program.ended()
 
-    assert "2 job(s) were asked to end, and are forced 60 s after that; another Ctrl-C forces them now" in said
+    assert (
+        "2 job(s) were asked to end, and are forced 60 s after that; another Ctrl-C forces them now" in said
+    )
     assert "was interrupted: 2 of 2 jobs have not ended well; Xqute(resume=True) or `xqute resume " in rest
     assert alive() == {}

@@ -79,10 +79,10 @@ def command(context: RichContext, /, metadir: str, store: str | None, *, as_json
     """Prune jobs."""
     if store and context.get_parameter_source("metadir") is ParameterSource.DEFAULT:
         raise click.UsageError("--store needs --metadir here: what is removed lies there")
-    return asyncio.run(_prune(Place.of(metadir, store), as_json=as_json, **how))
+    return _prune(Place.of(metadir, store), as_json=as_json, **how)
 
 
-async def _prune(
+def _prune(
     place: Place,
     *,
     as_json: bool,
@@ -94,10 +94,10 @@ async def _prune(
     yes: bool,
 ) -> int:
     ended = [item for item in status or SEVERAL["ended"] if item.final and item not in keep]
-    async with place.reading() as store:
-        plan = await _plan(place, store, ended, run, older)
+    plan = asyncio.run(_look(place, ended, run, older))
+    # Asked while no event loop runs: that would only take note of the first Ctrl-C.
     wanted = bool(plan.ids) and not dry_run and (yes or _agreed(plan))
-    removal = await _remove(place, plan.ids) if wanted else Removal()
+    removal = asyncio.run(_remove(place, plan.ids)) if wanted else Removal()
     if as_json:
         print_json(
             {
@@ -116,6 +116,11 @@ async def _prune(
     for error in removal.errors:
         print(f"xqute: {error}", file=sys.stderr)
     return 1 if removal.errors else 0
+
+
+async def _look(place: Place, ended: Sequence[JobStatus], run: str | None, older: float | None) -> Plan:
+    async with place.reading() as store:
+        return await _plan(place, store, ended, run, older)
 
 
 async def _plan(

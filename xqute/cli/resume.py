@@ -10,6 +10,7 @@ from typing import Any
 import rich_click as click
 
 from xqute.errors import XquteError
+from xqute.printable import printable
 from xqute.producer import Xqute
 from xqute.report import Report
 from xqute.schedulers.names import known_schedulers
@@ -64,6 +65,8 @@ async def _resume(
     async with place.reading() as store:
         run = await _choose(store, await store.runs(), wanted)
     before = json.loads(run.document)
+    if not as_json:
+        Out().say(f"going on with run {run.id} of {printable(run.script) or 'an interactive program'}")
     xqute = Xqute(
         scheduler or _known(before.get("scheduler", "local"), run),
         job_metadir=place.root,

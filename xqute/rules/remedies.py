@@ -14,8 +14,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.FORKS: "wait, or let more run at a time with scheduler_forks=; "
     "jobs of higher priority= go first",
     WaitReason.STOPPED: "start the same script again with resume=True, or run `xqute resume`",
-    WaitReason.PARKED: "push it again from its script with resume=True, or run `xqute resume`, "
-    "which runs all that is left",
+    WaitReason.PARKED: "push it again with resume=True; `xqute resume`, or resume='all', runs all that is "
+    "left without a push",
     WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
     WaitReason.BLOCKED: "mend the job that failed and run it again: this one follows",
     WaitReason.LIMIT: "wait, or raise the limit of the task with limits=",
@@ -47,7 +47,7 @@ REMEDIES: Final[Mapping[str, str]] = {
 
 #: Return codes that shells give a meaning of their own.
 EXITS: Final[Mapping[int, str]] = {
-    126: "the program can't be executed: check its permissions (`chmod +x`) and its first line",
+    126: "check that its directory (cwd=) exists, the program's permissions (`chmod +x`) and its first line",
     127: "the program was not found: check its name, and PATH (env=)",
 }
 
