@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +133,9 @@ def test_the_first_ctrl_c_at_the_question_ends_it_and_removes_nothing(some, envi
             byte = process.stderr.read(1)
             assert byte, asked
             asked += byte
+        # A signal between the question and the read is seen by Python only when the read ends.
+        while (Path("/proc") / str(process.pid) / "stat").read_text().rpartition(")")[2].split()[0] != "S":
+            pass
         process.send_signal(signal.SIGINT)
         process.wait(30)
         os.write(master, b"y\n")
