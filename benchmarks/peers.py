@@ -374,6 +374,7 @@ class Contest:
         else:
             programs = str(Path(found.python).parent)
             variables["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+        _homes.add(str(directory))
         return start(argv, directory / "log", cwd=directory, **variables)
 
     def tables(self) -> str:
@@ -507,10 +508,26 @@ def start(argv: Sequence[str], log: Path, *, cwd: Path, **variables: str) -> sub
         )
 
 
+#: Directories that measured programs were started in: of this run alone, and nobody else's.
+_homes: set[str] = set()
+
+
 def marked() -> list[int]:
-    """The processes that carry the mark, wherever they went."""
+    """The processes that carry the mark, wherever they went.
+
+    One that wrote a title over its environment carries none: it is known by where it was started.
+    """
     sign = "=".join(MARK).encode()
-    return [pid for pid in pids() if sign in read(pid, "environ").split(b"\0")]
+    return [pid for pid in pids() if sign in read(pid, "environ").split(b"\0") or at_home(pid)]
+
+
+def at_home(pid: int) -> bool:
+    """Whether it is in a directory that a measured program was started in."""
+    try:
+        where = os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return False
+    return any(f"{where.removesuffix(' (deleted)')}/".startswith(f"{home}/") for home in _homes)
 
 
 def running(words: Sequence[str]) -> bool:
