@@ -70,7 +70,10 @@ class Sessions:
 
     def start(self, text: str, *, crash: str = "", cwd: Path | None = None) -> subprocess.Popen:
         """Begin a session."""
-        self.script.write_text(HEAD + textwrap.indent(textwrap.dedent(text), "    ") + TAIL)
+        source = HEAD + textwrap.indent(textwrap.dedent(text), "    ") + TAIL
+        # one that was started a moment ago may be reading it
+        if not self.script.exists() or self.script.read_text() != source:
+            self.script.write_text(source)
         process = subprocess.Popen(
             [sys.executable, self.script, self.meta],
             cwd=cwd or self.here,
