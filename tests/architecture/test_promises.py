@@ -12,9 +12,6 @@ PAGE = ROOT / "docs" / "concepts" / "promises.md"
 README = ROOT / "README.md"
 SHOWN = re.compile(r"`((?:tests|xqute)/[\w/]+\.py)::(\w+)`")
 
-#: What a reader of the page has never heard of.
-STRANGE = ("design.md", "faults.md", "lessons.md", "fault matrix", "seeds/")
-
 
 @cache
 def names_in(path: str) -> frozenset[str]:
@@ -68,12 +65,6 @@ def test_each_promise_of_the_readme_has_its_chapter() -> None:
 
     assert len(sentences) >= 6
     assert [words for words in sentences if words not in sections(PAGE.read_text("utf-8"))] == []
-
-
-def test_the_page_is_for_those_who_know_only_the_page() -> None:
-    page = PAGE.read_text("utf-8").lower()
-
-    assert [word for word in STRANGE if word in page] == []
 
 
 GOOD = "## A\n\nfine\n\n*Ends at:*\nb\n\n*Shown by:*\n\n- `tests/architecture/test_promises.py::promised`\n"
