@@ -11,7 +11,7 @@ from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
-from .engine.room import Room, StopReason
+from .engine.room import REQUEST, Room, StopReason
 from .errors import JobNotFound, StoreError, XquteError
 from .heritage import Heritage
 from .job import Job
@@ -151,7 +151,7 @@ class JobKeeper:
         await self._tell_what_was_before()
         if job.status.final or not await self._lifecycle.may_kill(job) or job.status.final:
             return False
-        await self._killer.kill([job], StopReason("request"), grace)
+        await self._killer.kill([job], StopReason(REQUEST), grace)
         if self._driver.running:
             await self._see_ended(job, job.call.options.grace if grace is None else grace)
         else:

@@ -5,12 +5,31 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import THEN, dead, living
 from xqute.states import JobStatus, Reason
+
+
+@contextmanager
+def asking(place, environment):
+    """`xqute prune` with a terminal to ask at, and the other end of that."""
+    master, slave = os.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "xqute", "prune"],
+            env={**environment, "XQUTE_METADIR": str(place.root)},
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            yield process, master
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def left(place):
@@ -100,34 +119,17 @@ def test_without_a_terminal_it_needs_yes(some, xqute) -> None:
 
 @pytest.mark.parametrize(("answer", "remains"), [("y\n", []), ("n\n", [1, 2, 3]), ("\n", [1, 2, 3])])
 def test_on_a_terminal_it_asks(some, environment, answer, remains) -> None:
-    master, slave = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "xqute", "prune"],
-        env={**environment, "XQUTE_METADIR": str(some.root)},
-        stdin=slave,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with asking(some, environment) as (process, master):
         os.write(master, answer.encode())
         _, err = process.communicate(timeout=60)
-    os.close(master)
-    os.close(slave)
 
     assert process.returncode == 0
-    assert "remove 3 jobs of 1 run, " in err
+    assert b"remove 3 jobs of 1 run, " in err
     assert left(some)[0] == remains
 
 
 def test_the_first_ctrl_c_at_the_question_ends_it_and_removes_nothing(some, environment) -> None:
-    master, slave = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "xqute", "prune"],
-        env={**environment, "XQUTE_METADIR": str(some.root)},
-        stdin=slave,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with asking(some, environment) as (process, master):
         asked = b""
         while not asked.endswith(b"]: "):
             byte = process.stderr.read(1)
@@ -139,8 +141,6 @@ def test_the_first_ctrl_c_at_the_question_ends_it_and_removes_nothing(some, envi
         process.send_signal(signal.SIGINT)
         process.wait(30)
         os.write(master, b"y\n")
-    os.close(master)
-    os.close(slave)
 
     assert process.returncode == 130
     assert left(some)[0] == [1, 2, 3]

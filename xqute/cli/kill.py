@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import rich_click as click
 
+from xqute.engine.room import DETACH
 from xqute.errors import JobNotFound
 from xqute.job import Job
 from xqute.producer import Xqute
@@ -136,7 +137,7 @@ async def _kill_here(place: Place, run: str, ids: Sequence[int], grace: float | 
     async with Xqute(job_metadir=place.root, store=place.url, **options) as xqute:
         jobs = [await xqute.get(id_) for id_ in ids]
         await asyncio.gather(*(job.kill(grace) for job in jobs))
-        xqute.request_stop("detach")
+        xqute.request_stop(DETACH)
 
 
 def _tell(out: Out, jobs: Sequence[Job], before: dict[int, JobStatus], silent: str) -> None:

@@ -17,7 +17,7 @@ from xqute.states import FileState
 from .forms import print_json
 from .options import one_job, where
 from .place import Place
-from .runs import deserted
+from .runs import deserted, run_of
 from .tailing import BLOCK_BYTES, Lines, open_output, seek_tail
 
 #: Between two looks at a job that is followed.
@@ -155,7 +155,7 @@ async def _look(place: Place, id: int, start: int | None) -> tuple[Job, bool]:
         row, job = await place.find(store, id)
         if job.status.final or (start is not None and start < job.start):
             return job, True
-        run = next((run for run in await store.runs() if run.id == row.run), None)
+        run = await run_of(store, row)
     if not deserted(run):
         return job, False
     return job, not job.status.live or read_news(job.directory).state is not FileState.RUNNING

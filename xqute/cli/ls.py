@@ -73,7 +73,8 @@ async def _list(
         runs = [await Run.of(store, row) for row in rows]
         query = Query(chosen, [int(item) for item in status], user, tag, limit=limit + 1)
         found = await store.page(query) if rows else []
-        queues = {id: await queue_reason(store, id) for id in {row.run for row in found}}
+        known = {item.id: item for item in rows}
+        queues = {id: await queue_reason(store, known.get(id)) for id in {row.run for row in found}}
     listed = [(row, place.job(row, queues[row.run])) for row in found[:limit]]
     more = len(found) > limit
     if as_json:

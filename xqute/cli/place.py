@@ -18,7 +18,7 @@ from xqute.stores.names import make_store
 from xqute.stores.sqlite import SqliteStore
 from xqute.task import Call
 
-from .runs import deserted
+from .runs import deserted, run_of
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,16 @@ class Place:
         rows = await store.get([id])
         if not rows:
             raise JobNotFound(f"there is no job {id} in {self.shown}; `xqute ls` lists those there are")
-        return rows[0], self.job(rows[0], await queue_reason(store, rows[0].run))
+        row = rows[0]
+        waits = row.status == JobStatus.QUEUED  # of all others nothing but the row is asked
+        return row, self.job(row, await queue_reason(store, await run_of(store, row)) if waits else None)
 
 
-async def queue_reason(store: Store, id: str) -> Reason | None:
+async def queue_reason(store: Store, run: RunRow | None) -> Reason | None:
     """Why jobs of a run wait that may run: nobody runs them, or its forks are in use; else None."""
-    run = next((run for run in await store.runs() if run.id == id), None)
     if run is None or deserted(run):
         return Reason("STOPPED", {"by": "nobody runs its run"})
-    counts = await store.counts(id)
+    counts = await store.counts(run.id)
     used = sum(count for status, count in counts.items() if JobStatus(status).live)
     forks = json.loads(run.document).get("forks", 0)
     return Reason("FORKS", {"used": used, "forks": forks}) if forks and used >= forks else None

@@ -11,7 +11,7 @@ from xqute.metadir import read_news
 from xqute.owner import Owner, OwnerPresence
 from xqute.printable import printable
 from xqute.states import FileState, JobStatus
-from xqute.store import RunRow, Store
+from xqute.store import Row, RunRow, Store
 
 from .forms import iso
 
@@ -78,6 +78,11 @@ class Run(NamedTuple):
             "owner": self.row.owner,
             "counts": {status.name.lower(): count for status, count in self.counts.items()},
         }
+
+
+async def run_of(store: Store, job: Row) -> RunRow | None:
+    """The run of a job; None when the store does not know it any more."""
+    return next((run for run in await store.runs() if run.id == job.run), None)
 
 
 def presence(row: RunRow) -> OwnerPresence | None:

@@ -14,7 +14,7 @@ from xqute.store import RunRow
 from .forms import Out, job_document, print_json
 from .options import one_job, where
 from .place import Place
-from .runs import deserted, manager, meanwhile
+from .runs import deserted, manager, meanwhile, run_of
 
 
 @click.command(
@@ -38,7 +38,7 @@ def command(job: int, metadir: str, store: str | None, *, as_json: bool) -> None
 async def _why(place: Place, id: int, *, as_json: bool) -> None:
     async with place.reading() as store:
         row, job = await place.find(store, id)
-        run = next((run for run in await store.runs() if run.id == row.run), None)
+        run = await run_of(store, row)
     left = not job.status.final and deserted(run)
     sentence = f"{job} is {_left(job, run)}" if left else f"{job} {_stands(job)}"
     todo = (

@@ -19,7 +19,7 @@ from ..states import TRANSITIONS, JobEvent, JobStatus, Reason, Transition
 from ..wrapper import PRESCRIPT_FAILED
 from .hooklines import HookLines
 from .recorder import Recorder
-from .room import Live, Room, StopReason
+from .room import REQUEST, Live, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
 
@@ -221,7 +221,7 @@ class Lifecycle:
         if not rejected:
             self.apply(job, judgement.event, judgement.reason)
         elif job.status is JobStatus.KILLING:
-            self.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": "request", "message": rejected}))
+            self.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": REQUEST, "message": rejected}))
         else:
             self._fail(job, Reason("REJECTED", {"message": rejected}))
 

@@ -15,7 +15,7 @@ from ..store import Request
 from .killer import Killer
 from .lifecycle import Lifecycle
 from .ownership import Ownership
-from .room import TAKEN_OVER, Room, StopReason
+from .room import REQUEST, TAKEN_OVER, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
 
@@ -68,4 +68,4 @@ class Requests:
                 grace = json.loads(wanted[row.id].detail).get("grace")
                 graces.setdefault(grace, []).append(job)
         for grace, jobs in graces.items():
-            await self._killer.kill(jobs, StopReason("request", "asked by another process"), grace)
+            await self._killer.kill(jobs, StopReason(REQUEST, "asked by another process"), grace)

@@ -18,7 +18,7 @@ from .claimer import Claimer
 from .finish import finish
 from .lifecycle import Lifecycle
 from .preparing import prepare
-from .room import Live, Room
+from .room import REQUEST, Live, Room
 from .trouble import Pause, as_trouble, take_back
 
 log = logging.getLogger("xqute.engine")
@@ -260,7 +260,7 @@ class Submitter:
 
     def _refuse(self, job: Job, error: Exception) -> None:
         if job.status is JobStatus.KILLING:
-            self._lifecycle.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": "request"}))
+            self._lifecycle.apply(job, JobEvent.KILLED, Reason("KILLED", {"by": REQUEST}))
             return
         if not isinstance(error, SubmitError):
             log.error("handing %s over raised", job, exc_info=error)
