@@ -26,6 +26,8 @@ TOPICS = {
     "durable": "durable",
     "latency": "latency",
     "push": "push",
+    "calls": "calls",
+    "graphs": "graphs",
     "cpu": "cpu",
     "idle": "idle",
     "scale": "scale",

@@ -1,9 +1,10 @@
 """Runs the same jobs with xqute and with what else one would take; see docs/benchmarks.md.
 
-Each peer is installed from PyPI into an environment of its own, below `.peers/`, or by apt-get when this
-is root's; it is driven by benchmarks/peers/drivers.py and ended with all that it started. `--only
-parallel,dask` takes these peers, `--jobs 50` is quicker and means less, `--markdown FILE` also writes the
-tables between the markers of that page.
+The jobs are commands; for the peers that have them, Python calls too, and trees of such calls. Each peer
+is installed from PyPI into an environment of its own, below `.peers/`, or by apt-get when this is root's; it
+is driven by benchmarks/peers/drivers.py and ended with all that it started. `--only parallel,dask` takes
+these peers, `--work calls` this work, `--jobs 50` is quicker and means less, `--markdown FILE` also writes
+the tables between the markers of that page.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ from shared import HERE, STOP_SECONDS, environment, median, number, say, scratch
 BEGIN, END = "<!-- generated: peers -->", "<!-- /generated: peers -->"
 DRIVERS = HERE / "peers" / "drivers.py"
 FORKS = (2, 8)
+COMMANDS, CALLS, TREES = "commands", "calls", "trees"
+
+#: What is run, and how its table begins; of the functions in drivers.py those of commands have no ending.
+WORKS = {
+    COMMANDS: "{jobs} times `true` each",
+    CALLS: "{jobs} Python calls that do nothing",
+    TREES: "A tree of {jobs} Python calls that do nothing, in the shape of Montage",
+}
 ROUNDS = 3
 INSTALL_SECONDS = 300
 
@@ -57,6 +66,7 @@ class Peer:
         name: For `--only`, and of its function in drivers.py.
         what: What exactly runs one job.
         keeps: What is there of a job afterwards.
+        calls: What exactly runs one Python call, where it has them; trees: and one that needs others.
         package: On PyPI, pinned; program: of Debian, and its package.
         fewer: At most so many jobs for each one at a time, because they take so long.
         forks: How many jobs at a time it is measured with; unlimited: it cannot be told.
@@ -67,6 +77,8 @@ class Peer:
     title: str
     what: str
     keeps: str
+    calls: str = ""
+    trees: str = ""
     package: str = ""
     program: tuple[str, str] = ("", "")
     fewer: int = 0
@@ -75,9 +87,20 @@ class Peer:
     manager: tuple[str, ...] = ()
 
     @property
-    def function(self) -> str:
+    def works(self) -> list[str]:
+        """What it can be given."""
+        has = {COMMANDS: self.what, CALLS: self.calls, TREES: self.trees}
+        return [work for work, how in has.items() if how]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this checkout: there is nothing to install."""
+        return not self.package and not self.program[0]
+
+    def function(self, work: str) -> str:
         """What drivers.py calls it."""
-        return self.name.replace("-", "_")
+        name = self.name.replace("-", "_")
+        return name if work == COMMANDS else f"{name}_{work}"
 
     def jobs(self, jobs: int, forks: int) -> int:
         """How many of so many it is given."""
@@ -89,13 +112,24 @@ OURS = Peer(
     "xqute",
     "`push_many`, `run_until_complete`: the wrapper under `/bin/sh`, in a session of its own",
     "return code and both outputs in files, state and reason in SQLite on disk since its push",
+    "a call of a `@task`: a process of its own, forked off one that has imported the module",
+    "one push; results of parents from their files",
 )
 PEERS = (
+    Peer(
+        "xqute-reuse",
+        "xqute, `@task(reuse=True)`",
+        "",
+        "",
+        "a process of a few, each of which serves many calls",
+    ),
     Peer(
         "parsl",
         "Parsl",
         "a `bash_app` on `HighThroughputExecutor` with so many workers",
         "both outputs in files; a return code that is not 0 as the future's exception, in memory",
+        "a `python_app` on `HighThroughputExecutor`: in a worker that serves many",
+        "futures of the parents as arguments",
         package="parsl==2026.10.26",
     ),
     Peer(
@@ -103,6 +137,8 @@ PEERS = (
         "Dask",
         '`client.map` of `subprocess.run(["true"])` on a `LocalCluster` of so many worker processes',
         "what the function returns, in the memory of the workers",
+        "`client.map` on a `LocalCluster`: in a worker that serves many",
+        "`dask.delayed`, computed as one graph",
         package="distributed==2026.8.0",
     ),
     Peer(
@@ -156,6 +192,10 @@ PEERS = (
 )
 
 
+#: What is run, and how many at a time.
+Load = tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One run."""
@@ -172,14 +212,14 @@ class Sample:
 
 @dataclass(slots=True)
 class Found:
-    """What came out for one peer; samples and ratios by jobs at a time."""
+    """What came out for one peer; samples and ratios by what was run and jobs at a time."""
 
     peer: Peer
     python: str = sys.executable
     version: str = ""
-    samples: dict[int, list[Sample]] = field(default_factory=dict)
-    beside: dict[int, list[float]] = field(default_factory=dict)
-    ratios: dict[int, list[float]] = field(default_factory=dict)
+    samples: dict[Load, list[Sample]] = field(default_factory=dict)
+    beside: dict[Load, list[float]] = field(default_factory=dict)
+    ratios: dict[Load, list[float]] = field(default_factory=dict)
     left: int = 0
     error: str = ""
     survives: str = ""
@@ -220,15 +260,17 @@ def arguments() -> argparse.Namespace:
     known = [peer.name for peer in PEERS]
     parser = argparse.ArgumentParser(description="Run the same jobs with xqute and with its peers.")
     parser.add_argument("--only", type=lambda text: text.split(","), default=known, metavar="PEER,…")
+    parser.add_argument("--work", type=lambda text: text.split(","), default=list(WORKS), metavar="WORK,…")
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of each run (1000)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each, for the median ({ROUNDS})")
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="for each run (120)")
     parser.add_argument("--cache", type=Path, default=HERE.parent / ".peers", help="environments (.peers)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     given = parser.parse_args()
-    unknown = [name for name in given.only if name not in known]
-    if unknown:
-        parser.error(f"unknown peer {unknown[0]!r}: known are {', '.join(known)}")
+    for what, names, of in (("peer", given.only, known), ("work", given.work, WORKS)):
+        unknown = [name for name in names if name not in of]
+        if unknown:
+            parser.error(f"unknown {what} {unknown[0]!r}: known are {', '.join(of)}")
     given.cache = given.cache.resolve()
     return given
 
@@ -252,29 +294,32 @@ class Contest:
         """All of it; what came out is in `tables`."""
         for found in self.found:
             self.attempt(found, "set up", self.install)
-        for forks in FORKS:
-            for turn in range(self.given.rounds):
-                self.round(forks, turn)
-        for found in [self.ours, *self.found]:
-            if not found.error:
+        for work in self.given.work:
+            for forks in FORKS:
+                for turn in range(self.given.rounds):
+                    self.round((work, forks), turn)
+        for found in [self.ours, *self.found] if COMMANDS in self.given.work else []:
+            if not found.error and COMMANDS in found.peer.works:
                 self.attempt(found, "killed", self.orphan)
 
-    def round(self, forks: int, turn: int) -> None:
+    def round(self, load: Load, turn: int) -> None:
         """Forth, and back in the next: xqute before, between and after the peers; a ratio is to both."""
-        taking_part = [found for found in self.found if forks in found.peer.forks and not found.error]
-        where = f"{forks} at a time, round {turn + 1} of {self.given.rounds}"
+        work, forks = load
+        able = [found for found in self.found if work in found.peer.works and not found.error]
+        taking_part = [found for found in able if forks in found.peer.forks]
+        where = f"{work}, {forks} at a time, round {turn + 1} of {self.given.rounds}"
         if not taking_part:
             return
-        before = self.sample(self.ours, forks)
+        before = self.sample(self.ours, load)
         say(f"{where}: xqute {before.rate:.0f}/s")
         for found in taking_part if turn % 2 == 0 else reversed(taking_part):
-            sample = self.attempt(found, where, partial(self.sample, forks=forks))
-            after = self.sample(self.ours, forks)
+            sample = self.attempt(found, where, partial(self.sample, load=load))
+            after = self.sample(self.ours, load)
             if sample:
                 rate = 2 / (1 / before.rate + 1 / after.rate)
-                found.samples.setdefault(forks, []).append(sample)
-                found.beside.setdefault(forks, []).append(rate)
-                found.ratios.setdefault(forks, []).append(rate / sample.rate)
+                found.samples.setdefault(load, []).append(sample)
+                found.beside.setdefault(load, []).append(rate)
+                found.ratios.setdefault(load, []).append(rate / sample.rate)
                 say(f"{where}: {found.peer.name} {number(sample.rate)}/s, xqute {after.rate:.0f}/s")
             before = after
 
@@ -289,7 +334,9 @@ class Contest:
 
     def install(self, found: Found) -> None:
         """Its environment, made once; or its program, by apt-get where that is possible."""
-        if found.peer.package:
+        if found.peer.is_ours:
+            found.version = self.ours.version
+        elif found.peer.package:
             found.version = found.peer.package.partition("==")[2]
             found.python = str(self.environment(found.peer))
         else:
@@ -311,11 +358,11 @@ class Contest:
             stamp.touch()
         return python
 
-    def sample(self, found: Found, forks: int) -> Sample:
+    def sample(self, found: Found, load: Load) -> Sample:
         """One run in an empty directory, and the end of all that it started."""
-        jobs = found.peer.jobs(self.given.jobs, forks)
+        jobs = found.peer.jobs(self.given.jobs, load[1])
         with self.directory() as directory:
-            process = self.start(found, directory, jobs, forks, ["true"])
+            process = self.start(found, directory, jobs, load, ["true"])
             try:
                 rc = process.wait(self.given.timeout)
             except subprocess.TimeoutExpired:
@@ -333,7 +380,7 @@ class Contest:
     def orphan(self, found: Found) -> None:
         """Whether a job runs on when what manages it is killed and can do nothing."""
         with self.directory() as directory:
-            process = self.start(found, directory, 2, 2, LONG)
+            process = self.start(found, directory, 2, (COMMANDS, 2), LONG)
             try:
                 until = time.monotonic() + START_SECONDS
                 while not running(LONG):
@@ -362,14 +409,15 @@ class Contest:
             shutil.rmtree(path, ignore_errors=True)
 
     def start(
-        self, found: Found, directory: Path, jobs: int, forks: int, words: Sequence[str]
+        self, found: Found, directory: Path, jobs: int, load: Load, words: Sequence[str]
     ) -> subprocess.Popen[bytes]:
         """Start its driver; only ours sees this checkout."""
-        argv = [found.python, str(DRIVERS), found.peer.function, str(jobs), str(forks), *words]
+        work, forks = load
+        argv = [found.python, str(DRIVERS), found.peer.function(work), str(jobs), str(forks), *words]
         home = self.root / "home"
         home.mkdir(exist_ok=True)
         variables = {"HOME": str(home), "TMPDIR": str(directory), "SHELL": "/bin/sh"}
-        if found is self.ours:
+        if found.peer.is_ours:
             variables["PYTHONPATH"] = environment()["PYTHONPATH"]
         else:
             programs = str(Path(found.python).parent)
@@ -378,54 +426,67 @@ class Contest:
         return start(argv, directory / "log", cwd=directory, **variables)
 
     def tables(self) -> str:
-        """What is printed and written: the figures, and what they were made of."""
-        given = self.given
-        figures = [
-            ["peer", "at a time", "jobs", "seconds", "jobs/s", "xqute beside it", "xqute is", "set-up"],
-            *(cells(found, forks) for forks in FORKS for found in self.found if forks in found.samples),
-        ]
-        figures += [
-            [
-                found.peer.title,
-                *[""] * 6,
-                f"{'failed' if found.samples else 'not available here'}: {found.error}",
-            ]
-            for found in self.found
-            if found.error
-        ]
-        kinds = [
-            ["peer", "version", "one job is", "what is there of it afterwards", "its manager killed, a job"],
-            *([*map(plain, described(found))] for found in [self.ours, *self.found]),
-        ]
-        remarks = [
+        """What is printed and written: the figures of each work, and what they were made of."""
+        blocks = [block for work in self.given.work for block in self.figures(work)]
+        for work in self.given.work:
+            blocks += self.kinds(work)
+        blocks += [
             f"{found.peer.title}: up to {found.left} processes were left after its own stop, and ended here."
             for found in [self.ours, *self.found]
             if found.left
         ]
         few = [found.peer.title for found in self.found if found.peer.fewer]
-        if few:
-            remarks.append(f"Run with fewer jobs, because they take so long: {', '.join(few)}.")
-        head = f"{given.jobs} times `true` each, median of {given.rounds}:"
-        return "\n\n".join([head, drawn(figures), drawn(kinds), *remarks])
+        if few and COMMANDS in self.given.work:
+            blocks.append(f"Run with fewer jobs, because they take so long: {', '.join(few)}.")
+        return "\n\n".join(blocks)
+
+    def figures(self, work: str) -> list[str]:
+        """The head and the table of one work."""
+        able = [found for found in self.found if work in found.peer.works]
+        lines = [
+            ["peer", "at a time", "jobs", "seconds", "jobs/s", "xqute beside it", "xqute is", "set-up"],
+            *(
+                cells(found, (work, forks))
+                for forks in FORKS
+                for found in able
+                if (work, forks) in found.samples
+            ),
+        ]
+        for found in able:
+            if found.error:
+                why = "failed" if found.samples else "not available here"
+                lines.append([found.peer.title, *[""] * 6, f"{why}: {found.error}"])
+        head = WORKS[work].format(jobs=self.given.jobs)
+        return [f"{head}, median of {self.given.rounds}:", drawn(lines)] if able else []
+
+    def kinds(self, work: str) -> list[str]:
+        """What one job of this work is; what is said of calls is said of their trees as well."""
+        able = [found for found in [self.ours, *self.found] if work in found.peer.works]
+        if work == COMMANDS:
+            head = ["one job is", "what is there of it afterwards", "its manager killed, a job"]
+            lines = [[found.peer.what, found.peer.keeps, found.survives] for found in able]
+        elif work == CALLS:
+            head = ["one call is", "one that needs others"]
+            lines = [[found.peer.calls, found.peer.trees] for found in able]
+        else:
+            return []
+        rows = [[found.peer.title, found.version, *line] for found, line in zip(able, lines, strict=True)]
+        return [drawn([["peer", "version", *head], *([*map(plain, row)] for row in rows)])]
 
 
-def cells(found: Found, forks: int) -> list[str]:
+def cells(found: Found, load: Load) -> list[str]:
     """The row of one peer with so many jobs at a time."""
-    samples = found.samples[forks]
+    samples = found.samples[load]
     return [
         found.peer.title,
-        "all" if found.peer.unlimited else str(forks),
+        "all" if found.peer.unlimited else str(load[1]),
         str(samples[0].jobs),
         number(median([sample.seconds for sample in samples])),
         number(median([sample.rate for sample in samples])),
-        f"{number(median(found.beside[forks]))}/s",
-        f"{number(median(found.ratios[forks]))} x",
+        f"{number(median(found.beside[load]))}/s",
+        f"{number(median(found.ratios[load]))} x",
         f"{median([sample.setup for sample in samples]):.1f} s",
     ]
-
-
-def described(found: Found) -> list[str]:
-    return [found.peer.title, found.version, found.peer.what, found.peer.keeps, found.survives]
 
 
 def plain(text: str) -> str:

@@ -9,9 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calls import Call, Task, cmd, task
     from .errors import (
         BackendAnswerError,
         BackendUnavailable,
+        CycleError,
+        DependencyFailed,
+        GraphError,
         Halted,
         JobFailed,
         JobKilled,
@@ -23,11 +27,15 @@ if TYPE_CHECKING:
         ResultTooLarge,
         SchedulerError,
         SchemaMismatch,
+        Skip,
         StoreError,
         StoreUnavailable,
         SubmitError,
         XquteError,
     )
+    from .events import Progress
+    from .inside.current import CurrentJob, current_job
+    from .inside.running import CommandFailed
     from .job import Job
     from .plugin import simplug
     from .producer import Xqute
@@ -35,11 +43,16 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .states import Answer, JobErrorStrategy, JobStatus, Presence, Reason, Status
     from .store import Store
+    from .told import LogLine
 
 _HOMES = {
+    "calls": ("Call", "Task", "cmd", "task"),
     "errors": (
         "BackendAnswerError",
         "BackendUnavailable",
+        "CycleError",
+        "DependencyFailed",
+        "GraphError",
         "Halted",
         "JobFailed",
         "JobKilled",
@@ -53,11 +66,15 @@ _HOMES = {
         "RunOwned",
         "SchedulerError",
         "SchemaMismatch",
+        "Skip",
         "StoreError",
         "StoreUnavailable",
         "SubmitError",
         "XquteError",
     ),
+    "events": ("Progress",),
+    "inside.current": ("CurrentJob", "current_job"),
+    "inside.running": ("CommandFailed",),
     "job": ("Job",),
     "plugin": ("simplug",),
     "producer": ("Xqute",),
@@ -65,6 +82,7 @@ _HOMES = {
     "scheduler": ("Scheduler",),
     "states": ("Answer", "JobErrorStrategy", "JobStatus", "Presence", "Reason", "Status"),
     "store": ("Store",),
+    "told": ("LogLine",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,6 +90,12 @@ __all__ = [
     "Answer",
     "BackendAnswerError",
     "BackendUnavailable",
+    "Call",
+    "CommandFailed",
+    "CurrentJob",
+    "CycleError",
+    "DependencyFailed",
+    "GraphError",
     "Halted",
     "Job",
     "JobErrorStrategy",
@@ -79,10 +103,12 @@ __all__ = [
     "JobKilled",
     "JobNotFound",
     "JobStatus",
+    "LogLine",
     "MetadirError",
     "NoEventLoop",
     "OptionError",
     "Presence",
+    "Progress",
     "Reason",
     "Reject",
     "Report",
@@ -92,14 +118,19 @@ __all__ = [
     "Scheduler",
     "SchedulerError",
     "SchemaMismatch",
+    "Skip",
     "Status",
     "Store",
     "StoreError",
     "StoreUnavailable",
     "SubmitError",
+    "Task",
     "Xqute",
     "XquteError",
+    "cmd",
+    "current_job",
     "simplug",
+    "task",
 ]
 
 

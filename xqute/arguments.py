@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .engine.ownership import Wish
-from .errors import NoEventLoop, OptionError
+from .errors import NoEventLoop, OptionError, XquteError
 from .options import unknown
 from .rules.verdict import FailureBudget
 from .scheduler import Scheduler
@@ -30,6 +30,21 @@ def need_loop() -> asyncio.AbstractEventLoop:
             "and call `asyncio.run(main())`"
         )
         raise NoEventLoop(msg) from None
+
+
+def refuse_while_imported() -> None:
+    """Raise when a script makes an `Xqute` while the process of one of its jobs imports it.
+
+    Raises:
+        XquteError: It has no guard, and would push its jobs once more in each of them.
+    """
+    loading = sys.modules.get("xqute.inside.loading")
+    if loading is not None and loading.importing_main:
+        msg = (
+            "this script makes an Xqute while it is imported for one of its functions: put what it does at "
+            'its top level below `if __name__ == "__main__":`'
+        )
+        raise XquteError(msg)
 
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:

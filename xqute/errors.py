@@ -3,6 +3,8 @@
 ```
 XquteError
 ├─ OptionError (ValueError)      a wrong or misspelt option, an unknown scheduler
+├─ GraphError (ValueError)       calls that can't be accepted as a tree
+│  └─ CycleError                 a call needs itself
 ├─ SchedulerError                trouble with a scheduler; knows the command and its output
 │  ├─ SubmitError                refused: trying the same again will fail again
 │  ├─ BackendUnavailable         could not ask: try later, assume nothing
@@ -16,10 +18,12 @@ XquteError
 ├─ RunNotFound (LookupError)     no such run in the store
 ├─ RunOwned                      another process owns the run, or took it over
 ├─ JobFailed                     raised by `await job`: it ended FAILED
-│  └─ JobKilled                  … it ended KILLED
+│  ├─ JobKilled                  … it ended KILLED; raised inside a Python call that is asked to stop
+│  └─ DependencyFailed           … it can't start, because a job it needs ended badly
 ├─ ResultTooLarge                a command printed more than a result may hold
 └─ Halted                        the run was stopped before the job (or the block) could end
 Reject                           raised by a plugin in `on_job_finishing`; not an error of xqute
+Skip                             raised by a call that has nothing to do; not an error of xqute
 ```
 
 Whether trying again can help is said by the type, never by the text.
@@ -36,6 +40,14 @@ class XquteError(Exception):
 
 class OptionError(XquteError, ValueError):
     """An option, a scheduler's name or a value that xqute does not know; names the nearest it does."""
+
+
+class GraphError(XquteError, ValueError):
+    """Calls that can't be accepted as a tree; nothing was stored."""
+
+
+class CycleError(GraphError):
+    """A call needs itself, by way of the calls that the message names."""
 
 
 class SchedulerError(XquteError):
@@ -116,6 +128,18 @@ class JobKilled(JobFailed):
     """Raised by `await job` when the job ended KILLED: it was stopped on request."""
 
 
+class DependencyFailed(JobFailed):
+    """Raised by `await job` when the job can't start: a job it needs ended badly, which `.cause` is.
+
+    It stays WAITING; when that job is run again and ends well, it follows.
+    """
+
+    def __init__(self, message: str, job: object = None, reason: object = None, cause: object = None) -> None:
+        """Keep the job to blame beside the sentence."""
+        super().__init__(message, job, reason)
+        self.cause = cause
+
+
 class ResultTooLarge(XquteError):
     """The output of a command is larger than a result may be; the message names the file."""
 
@@ -131,3 +155,7 @@ class Halted(XquteError):
 
 class Reject(Exception):
     """Raised in `on_job_finishing` to turn a success into a failed attempt; its text is the reason."""
+
+
+class Skip(Exception):
+    """Raised by a call that has nothing to do: its job ends SKIPPED, its text is the reason."""

@@ -10,11 +10,11 @@ from .crash import crash_point
 from .engine.lifecycle import Lifecycle
 from .engine.room import Live, Room
 from .job import Job
-from .rules.definition import Matching
+from .rules.definition import Matching, plain_digest
 from .settings import PARKED
 from .states import JobEvent, JobStatus, Reason
 from .store import Query, Row
-from .task import Call
+from .work import Work
 
 #: Rows read at a time.
 _PAGE = 1000
@@ -47,13 +47,14 @@ class Heritage:
         """Get to know the jobs of the run, which is ours by now."""
         async for row in self._rows():
             self._take(row)
-        self._matching = Matching((job.id, job.call) for job in self.jobs.values())
+        self._matching = Matching((job.id, job.digest or plain_digest(job.call, job.group)) for job in self.jobs.values())
         crash_point("after the jobs of a run are read")
 
     async def park(self) -> None:
         """None of them may run before it is pushed again."""
         for job in self.jobs.values():
-            if job.status is JobStatus.QUEUED and job.id not in self._room.live and job.after < PARKED:
+            waits = job.status in (JobStatus.QUEUED, JobStatus.WAITING)
+            if waits and job.id not in self._room.live and job.after < PARKED:
                 job.after = PARKED
                 self._lifecycle.recorder.add(job)
         await self._lifecycle.recorder.flush()
@@ -79,6 +80,8 @@ class Heritage:
             self._room.unpushed.add(job.id)
         elif job.status is JobStatus.KILLING:
             self._finish_killing(job)
+        elif job.status is JobStatus.WAITING:
+            self._room.unpushed.add(job.id)  # it may go on to QUEUED without being counted
         if job.untold:
             self._room.untold.append(job)
 
@@ -93,18 +96,18 @@ class Heritage:
         """How many were not pushed again, and have not ended well."""
         return sum(1 for job in self.jobs.values() if job.status not in _WELL)
 
-    def match(self, calls: Sequence[Call]) -> list[Job | None]:
-        """The jobs that these calls made in the earlier session; None for new ones."""
-        if not self.jobs and not self._entered:
-            return [None] * len(calls)
-        return [self._match(call) for call in calls]
+    @property
+    def any(self) -> bool:
+        """Whether there may be something to find again."""
+        return bool(self.jobs or self._entered)
 
-    def _match(self, call: Call) -> Job | None:
-        while (id_ := self._matching.take(call)) is not None:
+    def match(self, digest: str, work: Work) -> Job | None:
+        """The job that this definition made in the earlier session; None for a new one."""
+        while (id_ := self._matching.take(digest)) is not None:
             job = self.jobs.get(id_) or self._entered.pop(id_)
             if job.status not in _WELL:
                 if job.id not in self._room.live:
-                    job.call = call  # how it is to run may have changed
+                    job.call = work  # how it is to run may have changed
                 return job
             if job.status is JobStatus.SKIPPED or os.path.isdir(job.directory):
                 return job
@@ -114,7 +117,7 @@ class Heritage:
         """These were found, and could not be pushed after all."""
         for job in reversed(jobs):
             if job is not None:
-                self._matching.put_back(job.call, job.id)
+                self._matching.put_back(job.digest or plain_digest(job.call, job.group), job.id)
                 if job.id not in self.jobs:
                     self._entered[job.id] = job
 
@@ -144,9 +147,11 @@ class Heritage:
             job.cached = True
             self.reused += 1
         elif job.status.final:
-            self._lifecycle.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED"))
+            self._lifecycle.retry(job)
         elif job.id not in room.live:
             job.after = 0.0 if job.after >= PARKED else job.after
             room.alarm.set(job.after)
             self._lifecycle.recorder.add(job)
+        if job.status is JobStatus.WAITING:
+            self._lifecycle.waiting.look_at(job)
         room.claim_wanted.set()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import metadir, wrapper
-from .errors import JobFailed, JobKilled, ResultTooLarge
+from . import handing, metadir, outcome, wrapper
+from .events import Progress
 from .jobstate import JobState
 from .options import seconds
-from .settings import RESULT_MAX_BYTES, TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
+from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
 from .states import JobStatus, Reason
-from .task import Call, shorten
+from .told import LogLine, read_logs, read_progress
+from .work import Work, shorten
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -41,8 +43,26 @@ class Keeper(Protocol):
     async def retry(self, job: Job) -> None:
         """Run an ended job once more."""
 
-    def why_queued(self, job: Job) -> Reason | None:
-        """Why a job that may run does not; None: what it says itself is the reason."""
+    async def delete(self, job: Job, *, force: bool) -> None:
+        """Forget a job and remove its directory."""
+
+    def why_waits(self, job: Job) -> Reason | None:
+        """Why a job that waits for others, or may run and does not; None: what it says itself."""
+
+    async def sources(self, job: Job) -> Sources:
+        """Where the results of what the job needs are."""
+
+
+class Sources(NamedTuple):
+    """Where a job finds the results of what it needs: the id and `outcome.source_of` of each.
+
+    Attributes:
+        given: Of what it was pushed with, in the order its work numbers them.
+        required: Of what it asked for while it ran and that ended well, by digest.
+    """
+
+    given: Sequence[tuple[int, str]] = ()
+    required: Mapping[str, Sequence[tuple[int, str]]] = MappingProxyType({})
 
 
 class Job(JobState):
@@ -54,6 +74,7 @@ class Job(JobState):
     Attributes:
         id: Positive, growing per store; `index` is the same number.
         call: What it runs, and how.
+        needs: The ids of the jobs it needs.
         status: Where it stands.
         rc: The return code of the newest start that ended; None when there is none.
         attempt: From 1; grows when a start ended by the job's own fault.
@@ -67,7 +88,10 @@ class Job(JobState):
 
     __slots__ = ("__weakref__", "_keeper", "_task", "call")
 
-    def __init__(self, id: int, call: Call, keeper: Keeper, created: float) -> None:
+    #: So that a job is known as an argument of a call.
+    __xqute_job__ = True
+
+    def __init__(self, id: int, call: Work, keeper: Keeper, created: float) -> None:
         """Made by the engine, never by users."""
         super().__init__(id, created)
         self.call = call
@@ -79,8 +103,9 @@ class Job(JobState):
     @property
     def reason(self) -> Reason:
         """Why it waits, or how it ended."""
-        if self.status is JobStatus.QUEUED and self.kept_reason.code == "ACCEPTED":
-            return self._keeper.why_queued(self) or self.kept_reason
+        accepted = self.status is JobStatus.QUEUED and self.kept_reason.code == "ACCEPTED"
+        if accepted or self.status is JobStatus.WAITING:
+            return self._keeper.why_waits(self) or self.kept_reason
         return self.kept_reason
 
     @reason.setter
@@ -93,14 +118,21 @@ class Job(JobState):
         return self.id
 
     @property
-    def cmd(self) -> list[str] | str:
-        """What was pushed: a list of texts, or a shell line."""
+    def cmd(self) -> list[Any] | str:
+        """What was pushed: a list of texts, or a shell line; for a Python call, as people read it."""
+        if self.call.function is not None:
+            return self.call.function.shown
         return self.call.cmd if isinstance(self.call.cmd, str) else list(self.call.cmd)
 
     @property
     def title(self) -> str:
         """The label given at push, or the command, shortened."""
-        return shorten(self.call.options.title, TITLE_WIDTH) or shorten(self.call.cmd)
+        return shorten(self.call.options.title, TITLE_WIDTH) or self.call.shown
+
+    @property
+    def task(self) -> str:
+        """The name of its task; empty for a command or a plain function."""
+        return self.call.function.task if self.call.function is not None else ""
 
     @property
     def user(self) -> str:
@@ -163,7 +195,10 @@ class Job(JobState):
         Cancelling the wait touches no job. The engine of the job's run starts if it does not run.
 
         Raises:
-            JobFailed: It ended FAILED; JobKilled: it ended KILLED; Halted: the run was stopped first.
+            JobFailed: It ended FAILED; what the call raised is its `__cause__`.
+            JobKilled: It ended KILLED.
+            DependencyFailed: It can't start, because a job it needs ended badly.
+            Halted: The run was stopped first.
         """
         return self._outcome().__await__()
 
@@ -179,25 +214,21 @@ class Job(JobState):
         return self._task
 
     def result(self) -> Any:
-        """What a command printed on stdout, without trailing newlines, as `$(…)` has it.
+        """What a Python call returned, or what a command printed.
 
-        Decoded as utf-8 with surrogateescape. None for a job that was SKIPPED.
+        Of a command, its stdout without trailing newlines, as `$(…)` has it, decoded as utf-8 with
+        surrogateescape. None for a job that was SKIPPED.
 
         Raises:
             JobFailed, JobKilled: It ended so.
             asyncio.InvalidStateError: It has not ended.
-            ResultTooLarge: It printed more than 16 MiB; the message names the file.
+            ResultTooLarge: A command printed more than 16 MiB; the message names the file.
+            MetadirError: The file of what the call returned is gone or damaged.
         """
         error = self.exception()
         if error is not None:
             raise error
-        if self.status is JobStatus.SKIPPED:
-            return None
-        content = metadir.read_output(self.stdout_file, RESULT_MAX_BYTES)
-        if isinstance(content, int):
-            msg = f"{self}: its output of {content} bytes is too large for a result"
-            raise ResultTooLarge(f"{msg}; read {self.stdout_file}")
-        return content.decode("utf-8", "surrogateescape").rstrip("\n")
+        return outcome.result_of(self)
 
     def exception(self) -> BaseException | None:
         """What `await job` would raise; None when it ended well.
@@ -209,13 +240,24 @@ class Job(JobState):
             msg = f"{self} has not ended"
             raise asyncio.InvalidStateError(msg)
         if self.status is JobStatus.KILLED:
-            return JobKilled(f"{self} was killed: {self.reason}", self, self.reason)
-        return JobFailed(self._failure(), self, self.reason) if self.status is JobStatus.FAILED else None
+            return outcome.killed(self)
+        return outcome.failure_of(self) if self.status is JobStatus.FAILED else None
 
-    def _failure(self) -> str:
-        told = "\n".join(f"  {line}" for line in self.stderr_tail())
-        end = f"; its last lines on stderr:\n{told}" if told else "; it wrote nothing on stderr"
-        return f"{self} failed: {self.reason} (attempt {self.attempt}, see {self.directory}){end}"
+    # What it says of itself
+
+    @property
+    def progress(self) -> Progress:
+        """How far its newest start says it is; read from its files each time."""
+        return read_progress(self.directory)
+
+    async def logs(self, level: str = "INFO", after: float = 0) -> list[LogLine]:
+        """What its newest start logged, oldest first.
+
+        Args:
+            level: The least: DEBUG, INFO, WARNING, ERROR, CRITICAL.
+            after: Only what is younger; UTC seconds.
+        """
+        return await asyncio.to_thread(read_logs, self.directory, level, after)
 
     def stderr_tail(self) -> list[str]:
         """The last lines of stderr, at most five."""
@@ -240,27 +282,40 @@ class Job(JobState):
         """Run a FAILED or KILLED job once more, with a full set of retries; else does nothing."""
         await self._keeper.retry(self)
 
+    async def delete(self, *, force: bool = False) -> None:
+        """Forget it, and remove its directory; its cleanup function is called first, unless it was.
+
+        Args:
+            force: Kill it first when it has not ended.
+
+        Raises:
+            XquteError: It has not ended, or others wait for its result.
+            JobFailed: Its cleanup function failed; the job is kept.
+        """
+        await self._keeper.delete(self, force=force)
+
     # What a scheduler's author uses
 
     async def wrap_cmd(self, scheduler: Scheduler) -> str:
         """The text of the script that runs the job; the override point for authors of job classes."""
         options = self.call.options
-        return wrapper.fill(
-            wrapper.Script(
-                directory=self.directory,
-                argv=self.call.argv,
-                cwd=options.cwd or self.pushed_at or self._keeper.cwd,
-                exports=self.exports(),
-                start=self.start,
-                whose=self.identity,
-                stdin=options.stdin or os.devnull,
-                stdout=options.stdout or "",
-                stderr=options.stderr or "",
-                directives=scheduler.directives(self),
-                prescript=scheduler.prescript,
-                postscript=scheduler.postscript,
-            )
+        script = wrapper.Script(
+            directory=self.directory,
+            argv=self.call.argv,
+            cwd=options.cwd or self.pushed_at or self._keeper.cwd,
+            exports=self.exports(),
+            start=self.start,
+            whose=self.identity,
+            stdin=options.stdin or os.devnull,
+            stdout=options.stdout or "",
+            stderr=options.stderr or "",
+            directives=scheduler.directives(self),
+            prescript=scheduler.prescript,
+            postscript=scheduler.postscript,
         )
+        if self.call.inside:
+            script = handing.hand(script, self, self.script(scheduler), await self._keeper.sources(self))
+        return wrapper.fill(script)
 
     async def wrapped_script(self, scheduler: Scheduler) -> Path:
         """The path of the script, which the engine wrote before it hands the job over."""
@@ -288,6 +343,7 @@ class Job(JobState):
             "XQUTE_JOB_METADIR": self.directory,
             "XQUTE_JOB_ATTEMPT": str(self.attempt),
             "XQUTE_JOB_START": str(self.start),
+            "XQUTE_JOB_EVENTS": f"{self.directory}/{metadir.EVENTS}",
         }
         return {**dict(self.call.options.env), **own}
 
@@ -300,7 +356,7 @@ class Job(JobState):
 
     def __repr__(self) -> str:
         """The job as a report shows it."""
-        return f"<Job {self.id} {self.status.name} {shorten(self.call.cmd)!r}>"
+        return f"<Job {self.id} {self.status.name} {self.call.shown!r}>"
 
     def __str__(self) -> str:
         """The job as a sentence names it."""

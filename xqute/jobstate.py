@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from .states import JobStatus, Reason, Status
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _ACCEPTED: Final = Reason("ACCEPTED")
 _NOTHING: Final[Mapping[str, float]] = {}
+_NO_NEEDS: Final[Mapping[str, Sequence[int]]] = {}
+
+
+class KeptRow(Protocol):
+    """What a store keeps of a job, as far as its state goes; `store.Row` is one."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def after(self) -> float: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def document(self) -> str: ...
+    @property
+    def tree(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def group(self) -> int: ...
 
 
 class JobState:
@@ -24,6 +50,14 @@ class JobState:
         pushed_at: The directory it was pushed in, where that is not the one of its run.
         renewed: Its next attempt is the first of a full set.
         untold: Hooks (name, what it said) that plugins have not been told yet.
+        tree, depth: Which tree it belongs to, and how deep in a chain of requirements it was found:
+            an older tree goes first, and in a tree what others turned out to need.
+        digest: Of its definition; empty when there is no comparing it.
+        group: The store's number of what it needs; 0: nothing.
+        given_needs: The ids of those, in the order in which its work numbers them.
+        required: What it turned out to need while it ran: digest → ids.
+        rounds: How often it asked for others.
+        cleaned: The id of the job that cleans up after it; 0: none does.
     """
 
     __slots__ = (
@@ -31,19 +65,27 @@ class JobState:
         "after",
         "attempt",
         "cached",
+        "cleaned",
         "created",
+        "depth",
+        "digest",
         "ended",
+        "given_needs",
+        "group",
         "id",
         "kept_reason",
         "kill_grace",
         "pushed_at",
         "rc",
         "renewed",
+        "required",
         "resubmits",
+        "rounds",
         "start",
         "started",
         "status",
         "submitted",
+        "tree",
         "uid",
         "untold",
         "usage",
@@ -71,8 +113,27 @@ class JobState:
         self.after = 0.0
         self.usage: Mapping[str, float] = _NOTHING
         self.pushed_at = ""
+        self.tree = self.depth = self.group = 0
+        self.digest = ""
+        self.given_needs: tuple[int, ...] = ()
+        self.required: Mapping[str, Sequence[int]] = _NO_NEEDS
+        self.rounds = 0
+        self.cleaned = 0
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
+
+    @property
+    def needs(self) -> tuple[int, ...]:
+        """The ids of the jobs it needs: those it was pushed with, then those it asked for while it ran."""
+        if not self.required:
+            return self.given_needs
+        asked = (id_ for ids in self.required.values() for id_ in ids)
+        return tuple(dict.fromkeys([*self.given_needs, *asked]))
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Where it stands among jobs of its priority: less goes first."""
+        return self.tree or self.id, -self.depth, self.id
 
     async def history(self) -> list[Status]:
         """Everything that happened to it, oldest first."""
@@ -117,19 +178,26 @@ class JobState:
             kept["pushed_at"] = self.pushed_at
         if self.untold:
             kept["untold"] = self.untold
+        if self.required:
+            kept["required"] = self.required
+            kept["rounds"] = self.rounds
+        if self.cleaned:
+            kept["cleaned"] = self.cleaned
         kept["reason"] = self.kept_reason.as_json()
         return _encode(kept)
 
-    def restore(
-        self, status: int, start: int, attempt: int, uid: str, document: str, *, after: float = 0.0
-    ) -> None:
+    def restore(self, row: KeptRow) -> None:
         """Become what a store kept."""
-        kept = json.loads(document)
-        self.status = JobStatus(status)
-        self.start = start
-        self.attempt = attempt
-        self.uid = uid
-        self.after = after
+        kept = json.loads(row.document)
+        self.status = JobStatus(row.status)
+        self.start = row.start
+        self.attempt = row.attempt
+        self.uid = row.uid
+        self.after = row.after
+        self.tree = row.tree
+        self.depth = row.depth
+        self.digest = row.digest
+        self.group = row.group
         self.created, self.submitted, self.started, self.ended = kept["times"]
         self._history = tuple(kept["history"])
         self.rc = kept.get("rc")
@@ -139,4 +207,7 @@ class JobState:
         self.renewed = kept.get("renewed", False)
         self.pushed_at = kept.get("pushed_at", "")
         self.untold = tuple(tuple(hook) for hook in kept.get("untold", ()))
+        self.required = kept.get("required", _NO_NEEDS)
+        self.rounds = kept.get("rounds", 0)
+        self.cleaned = kept.get("cleaned", 0)
         self.kept_reason = Reason(*kept["reason"])

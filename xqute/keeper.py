@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from weakref import WeakValueDictionary
 
 from .arguments import need_same_loop
+from .engine.cleaning import plan_cleanup
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
@@ -14,11 +16,15 @@ from .engine.ownership import Ownership, Wish
 from .engine.room import REQUEST, Room, StopReason
 from .errors import JobNotFound, StoreError, XquteError
 from .heritage import Heritage
-from .job import Job
+from .job import Job, Sources
+from .outcome import source_of
 from .settings import KILL_BOUND_SECONDS, PARKED
-from .states import JobEvent, JobStatus, Reason
+from .states import JobStatus, Reason
 from .store import Row
-from .task import Call
+from .work import Work
+
+
+_WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 
 class JobKeeper:
@@ -57,6 +63,7 @@ class JobKeeper:
         """The run was taken over from an earlier session: get to know its jobs."""
         self.cwd = self._ownership.cwd
         await self.heritage.take_over()
+        await self.connect(list(self.heritage.jobs.values()))
         if self._wish.everything:
             self.known.update((job.id, job) for job in self.heritage.enter_all())
             await self._lifecycle.recorder.flush()
@@ -65,11 +72,57 @@ class JobKeeper:
 
     async def enter(self, jobs: Sequence[Job]) -> None:
         """These are pushed again; returns when that is durable."""
-        for job in jobs:
+        for job in self._with_needs(jobs):
             if job.id in self.heritage.jobs:
                 self.heritage.enter(job)
             self.known[job.id] = job
-        await self._lifecycle.recorder.flush()
+        if jobs:
+            await self._lifecycle.recorder.flush()
+
+    def _with_needs(self, jobs: Sequence[Job]) -> list[Job]:
+        """Jobs, and before each what it still needs of the earlier session, which must run too."""
+        found: dict[int, Job] = {}
+        below = [(job, False) for job in reversed(jobs)]
+        while below:
+            job, done = below.pop()
+            if done or job.status in _WELL:
+                found.setdefault(job.id, job)
+                continue
+            below.append((job, True))
+            needs = (self.heritage.jobs.get(id_) for id_ in reversed(job.needs) if id_ not in found)
+            below += [(need, False) for need in needs if need is not None]
+        return list(found.values())
+
+    async def connect(self, jobs: Sequence[Job]) -> None:
+        """Let the engine know which jobs these need, and how far those are."""
+        groups = {job.group for job in jobs if job.group and not job.given_needs}
+        needs = await self._room.store.needs(sorted(groups)) if groups else {}
+        for job in jobs:
+            job.given_needs = job.given_needs or needs.get(job.group, ())
+        waiting = [job for job in jobs if job.given_needs or job.required]
+        if not waiting:
+            return
+        members = {id_ for job in waiting for id_ in job.needs}
+        await self._meet([id_ for id_ in members if self.job(id_) is None and id_ not in self._room.foreign])
+        self._lifecycle.waiting.connect(waiting)
+
+    async def _meet(self, ids: Sequence[int]) -> None:
+        """Jobs of other runs are needed here: they are looked at until they end."""
+        if not ids:
+            return
+        rows = await self._room.store.get(sorted(ids))
+        self._room.foreign.update((row.id, row.status) for row in rows)
+        gone = set(ids) - {row.id for row in rows}
+        self._room.foreign.update(dict.fromkeys(gone, int(JobStatus.FAILED)))
+
+    def job(self, id: int) -> Job | None:
+        """The job of a number, where it is of this run."""
+        return self.known.get(id) or self.heritage.jobs.get(id)
+
+    def of_tree(self, number: int) -> Iterator[Job]:
+        """The jobs of a tree that this run has."""
+        for jobs in (self.known, self.heritage.jobs):
+            yield from (job for job in jobs.values() if (job.tree or job.id) == number)
 
     @property
     def pushed_at(self) -> str:
@@ -81,7 +134,7 @@ class JobKeeper:
         """Part of the mark in the environment of each process of a job."""
         return self._room.store.token
 
-    def make(self, id: int, call: Call, created: float) -> Job:
+    def make(self, id: int, call: Work, created: float) -> Job:
         """A new job, of the scheduler's job class."""
         return self._job_class(id, call, self, created)
 
@@ -99,17 +152,23 @@ class JobKeeper:
         if known is not None:
             return known
         try:
-            job = self._held.get(row.id) or self.make(row.id, Call.from_json(row.call), 0.0)
-            job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
+            job = self._held.get(row.id) or self.make(row.id, Work.from_json(row.call), 0.0)
+            job.restore(row)
         except (ValueError, KeyError, TypeError) as exc:
             msg = f"the store of {self.root} is damaged: what it kept of job {row.id} can't be read ({exc})"
             raise StoreError(msg) from exc
         self._held[row.id] = job
         return job
 
-    def load_all(self, rows: Iterable[Row]) -> list[Job]:
-        """The jobs of rows."""
-        return [self.load(row) for row in rows]
+    async def load_all(self, rows: Iterable[Row]) -> list[Job]:
+        """The jobs of rows, with what they need."""
+        jobs = [self.load(row) for row in rows]
+        groups = sorted({job.group for job in jobs if job.group and not job.given_needs})
+        if groups:
+            needs = await self._room.store.needs(groups)
+            for job in jobs:
+                job.given_needs = job.given_needs or needs.get(job.group, ())
+        return jobs
 
     async def get(self, id: int) -> Job:
         """The job with this id, of any run.
@@ -120,12 +179,14 @@ class JobKeeper:
         rows = await self._room.store.get([id])
         if not rows:
             raise JobNotFound(f"there is no job {id} in {self.root}")
-        return self.load(rows[0])
+        return (await self.load_all(rows))[0]
 
     # What a job asks of its keeper
 
-    def why_queued(self, job: Job) -> Reason | None:
-        """Why a job that may run does not; None: what it says itself is the reason."""
+    def why_waits(self, job: Job) -> Reason | None:
+        """Why a job waits for others, or may run and does not; None: what it says itself is the reason."""
+        if job.status is JobStatus.WAITING:
+            return self._lifecycle.waiting.why(job) if self.job(job.id) is job else None
         live = self._room.live.get(job.id)
         if job.after >= PARKED:
             return Reason("PARKED")
@@ -135,6 +196,18 @@ class JobKeeper:
             return Reason("FORKS", {"used": self._room.used, "forks": self._room.scheduler.forks})
         stop = self._room.stop
         return self._room.trouble if stop is None else Reason("STOPPED", {"by": str(stop)})
+
+    async def sources(self, job: Job) -> Sources:
+        """Where the results of what the job needs are."""
+        rows = await self._room.store.get([id_ for id_ in job.needs if self.job(id_) is None])
+        others = {row.id: self.load(row) for row in rows}
+
+        def source(id_: int) -> tuple[int, str]:
+            need = self.job(id_) or others.get(id_)
+            return id_, "gone" if need is None else source_of(need)
+
+        required = {digest: [source(id_) for id_ in ids] for digest, ids in job.required.items()}
+        return Sources([source(id_) for id_ in job.given_needs], required)
 
     async def wait(self, job: Job) -> None:
         """Return when the job has ended and that is durable."""
@@ -178,9 +251,38 @@ class JobKeeper:
         """Run an ended job once more."""
         need_same_loop(self._loop)
         await self._make_ours(job)
-        if self._lifecycle.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED")):
+        if self._lifecycle.retry(job):
             await self._lifecycle.recorder.flush()
             self._room.claim_wanted.set()
+
+    async def delete(self, job: Job, *, force: bool) -> None:
+        """Forget a job and remove its directory; its cleanup function is called first."""
+        need_same_loop(self._loop)
+        await self._make_ours(job)
+        if not job.status.final and force:
+            await self.kill(job, None)
+        if not job.status.final:
+            raise XquteError(f"{job} has not ended: kill it first, or delete it with force=True")
+        waiting = [other for other in self.known.values() if job.id in other.needs and not other.status.final]
+        if waiting:
+            raise XquteError(f"{job} can't be deleted: {waiting[0]} waits for it")
+        await self._clean_up(job)
+        await self._room.store.delete([job.id])
+        await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
+        if self.known.pop(job.id, None) is not None:
+            self._room.counts[job.status] -= 1
+            self.pushed = [other for other in self.pushed if other is not job]
+
+    async def _clean_up(self, job: Job) -> None:
+        """Call its cleanup function where there is one, and see it end."""
+        if job.call.function is None or not job.call.function.cleanup:
+            return
+        if not job.cleaned:
+            [cleaner] = await self._room.push(plan_cleanup(job), job)
+            job.cleaned = cleaner.id
+            self._lifecycle.recorder.add(job)
+        cleaner = await self.get(job.cleaned)
+        await cleaner
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job
@@ -200,6 +302,6 @@ class JobKeeper:
         while not job.status.final:
             await self._driver.open()
             for row in await self._room.store.get([job.id]):
-                job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
+                job.restore(row)
             if not job.status.final:
                 await asyncio.sleep(1)

@@ -4,12 +4,16 @@
 <metadir>/
 ├── .gitignore                  *
 ├── xqute.db                    the default store
+├── .places/                    with which Python, and where, calls were pushed
 └── <id>/                       0700, made when the job is first handed to a scheduler
     ├── job.wrapped.<scheduler> the engine
     ├── job.lock                the engine; the scheduler's id of the job while it may be there
     ├── job.status              the wrapper: the claim, then how it ended
     ├── job.rc                  the wrapper: the return code, for people
     ├── job.stdout job.stderr   the wrapper
+    ├── job.events              the job: progress, stages, what it asks for
+    ├── job.log                 a Python call: its log records
+    ├── job.result job.error    a Python call: what it returned or raised; job.result.txt is for people
     └── job.retry/<start>/      the engine: the files of earlier starts
 ```
 
@@ -40,6 +44,11 @@ STDERR: Final = "job.stderr"
 LOCK: Final = "job.lock"
 RETRY: Final = "job.retry"
 EVENTS: Final = "job.events"
+RESULT: Final = "job.result"
+RESULT_TEXT: Final = "job.result.txt"
+ERROR: Final = "job.error"
+LOG: Final = "job.log"
+CALL: Final = "job.call."
 WRAPPED: Final = "job.wrapped."
 
 #: For what must be made new: never through a link, and never what somebody else put there.
@@ -248,6 +257,11 @@ def read_claim(directory: str) -> str | None:
     return told[1].decode() if told else ""
 
 
+def has_said(directory: str) -> bool:
+    """Whether a job's newest start reported something."""
+    return os.path.lexists(f"{directory}/{EVENTS}")
+
+
 def claimed_at(directory: str) -> float | None:
     """When the wrapper wrote last to its claim: as it began, or ended.
 
@@ -330,6 +344,26 @@ def read_output(path: str | os.PathLike[str], cap: int) -> bytes | int:
         if not stat.S_ISREG(info.st_mode):
             return b""
         return info.st_size if info.st_size > cap else file.read(cap)
+
+
+def read_lines(path: str, cap: int) -> list[bytes]:
+    """The complete lines at the end of a file, at most `cap` bytes of it; none when it can't be read."""
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError:
+        return []
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return []
+        begin = max(0, info.st_size - cap)
+        content = os.pread(fd, cap, begin)
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+    lines = content.split(b"\n")[:-1]
+    return lines[1:] if begin else lines
 
 
 def read_tail(path: str | os.PathLike[str], lines: int, cap: int) -> list[str]:

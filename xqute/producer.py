@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,31 +18,36 @@ from .arguments import (
     make_wish,
     need_loop,
     need_same_loop,
+    refuse_while_imported,
     runs_here,
     statuses,
 )
-from .crash import crash_point
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
-from .errors import Halted
+from .errors import DependencyFailed, Halted
 from .job import Job
 from .keeper import JobKeeper
 from .metadir import prepare_root
 from .options import OPTION_NAMES, JobOptions, apply_options
 from .owner import Owner
 from .plugin import Plugins, load_entry_points
+from .pusher import Pusher
 from .report import Failure, Report, Stats
 from .scheduler import Scheduler
 from .schedulers.names import make_scheduler
 from .settings import NUM_RETRIES, REPORT_FAILURES
 from .states import JobStatus
-from .store import Draft, Query, Store
+from .store import Query, Store
 from .stores.names import make_store
-from .task import Call, Command, make_call
+from .calls import Call, calls_of
+from .work import Command
+
+#: What can be pushed.
+Pushable = Command | Call | Callable[..., Any]
 
 
 class Xqute:
@@ -102,6 +107,7 @@ class Xqute:
         **options: Any,
     ) -> None:
         """Check everything that can be checked; nothing runs yet."""
+        refuse_while_imported()
         self._loop = need_loop()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
         self.scheduler = make_scheduler(scheduler, options, _ARGUMENTS | _DEFAULTABLE)
@@ -141,11 +147,15 @@ class Xqute:
             self._room, self._lifecycle, killer, ownership, inherit=keeper.inherit, root=keeper.root
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
+        self._pusher = Pusher(self._room, self._lifecycle, keeper)
+        self._room.known, self._room.push = keeper.job, self._pusher.push_for
 
     # Pushing
 
-    async def push(self, call: Command, **options: Any) -> Job:
-        """Accept a command: a list is an argv, a str is a shell line.
+    async def push(self, call: Pushable, **options: Any) -> Job:
+        """Accept a command (a list is an argv, a str is a shell line), a call, or a function.
+
+        A call comes with all calls in it, as a tree: all of its jobs are accepted, or none.
 
         The job is durable when this returns; it runs when the engine does.
 
@@ -155,47 +165,31 @@ class Xqute:
                 stderr, title, user, tags, error_strategy`.
 
         Raises:
-            OptionError: The command or an option is not usable.
+            OptionError: The command, the call or an option is not usable.
+            CycleError: A call needs itself.
             StoreError: It could not be kept.
         """
         return (await self.push_many((call,), **options))[0]
 
-    async def push_many(self, calls: Iterable[Command], **options: Any) -> list[Job]:
-        """Accept several commands, all or none, in one transaction; the options are for each."""
+    async def push_many(self, calls: Iterable[Pushable], **options: Any) -> list[Job]:
+        """Accept several, all or none, in one transaction; the options are for each.
+
+        Calls that stand in several of them are one job each.
+        """
         need_same_loop(self._loop)
-        chosen = apply_options(self._options, options)
-        made = [make_call(command, chosen) for command in calls]
-        if not made:
+        planned = self._pusher.plan(list(calls), self._options, options)
+        if not planned.nodes:
             return []
         await self._driver.own()
-        found = self._keeper.heritage.match(made)
-        new = [call for call, job in zip(made, found, strict=True) if job is None]
-        try:
-            accepted = iter(await self._accept(new, chosen) if new else ())
-        except BaseException:
-            self._keeper.heritage.give_back(found)
-            raise
-        jobs = [next(accepted) if job is None else job for job in found]
-        if len(new) < len(jobs):
-            await self._keeper.enter([job for job in found if job is not None])
+        jobs = await self._pusher.push(planned)
         self._keeper.pushed += jobs
         if not self._driver.running:
             unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs))
         return jobs
 
-    async def _accept(self, calls: Sequence[Call], options: JobOptions) -> list[Job]:
-        """New jobs for these calls, in one transaction."""
-        keeper = self._keeper
-        pattern = keeper.make(0, calls[0], self._room.now())
-        pattern.pushed_at = keeper.pushed_at
-        self._lifecycle.draft(pattern)
-        crash_point("before jobs are accepted")
-        first = await self._store.accept(self.run, _drafts(calls, pattern, options))
-        crash_point("after jobs are accepted")
-        jobs = [keeper.make(id_, call, pattern.created) for id_, call in enumerate(calls, first)]
-        keeper.known.update(zip(range(first, first + len(jobs)), jobs, strict=True))
-        self._lifecycle.admit(jobs, pattern)
-        return jobs
+    async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:
+        """Push a call for each item, as the built-in `map` makes them; one transaction."""
+        return await self.push_many(calls_of(fn, *iterables), **options)
 
     # Running
 
@@ -282,7 +276,7 @@ class Xqute:
     # Looking
 
     async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
-        """The jobs in the order in which they end, however they do."""
+        """The jobs in the order in which they end, however they do; those that never will, when that is known."""
         ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
         for task in tasks:
@@ -290,7 +284,8 @@ class Xqute:
         try:
             for _ in range(len(tasks)):
                 task = await ended.get()
-                task.result()
+                if not isinstance(task.exception(), DependencyFailed):  # it won't end, and that is news too
+                    task.result()
                 yield tasks[task]
         finally:
             for task in tasks:
@@ -310,16 +305,18 @@ class Xqute:
         self,
         *,
         status: JobStatus | str | Iterable[JobStatus | str] | None = None,
+        task: str | None = None,
         tag: str | None = None,
         user: str | None = None,
         run: str | None = None,
+        top: bool = False,
         limit: int = 100,
     ) -> list[Job]:
-        """Jobs of all runs in the store that match, oldest first."""
+        """Jobs of all runs in the store that match, oldest first; `top`: only those pushed themselves."""
         need_same_loop(self._loop)
         await self._driver.open()
-        query = Query(run=run, statuses=statuses(status), user=user, tag=tag, limit=limit)
-        return self._keeper.load_all(await self._store.page(query))
+        query = Query(run=run, statuses=statuses(status), user=user, tag=tag, limit=limit, task=task, top=top)
+        return await self._keeper.load_all(await self._store.page(query))
 
     async def stats(self) -> Stats:
         """How the run stands now."""
@@ -342,6 +339,7 @@ class Xqute:
             _commands(self),
             heritage.reused,
             heritage.left,
+            Counter(self._room.graph.cause(id_) for id_ in sorted(self._room.blocked)),
         )
 
 
@@ -351,14 +349,6 @@ _DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title"}
 
 #: Stops that are no wish of the user's.
 _FAILED_STOPS: Final = frozenset({"halt", "max_failures"})
-
-
-def _drafts(calls: Sequence[Call], pattern: Job, options: JobOptions) -> list[Draft]:
-    make = partial(
-        Draft, int(pattern.status), options.priority, document=pattern.document(), user=options.user
-    )
-    tags = "\n".join(options.tags)
-    return [make(call=call.as_json(), tags=tags, title=options.title) for call in calls]
 
 
 def _commands(xqute: Xqute) -> Mapping[str, int]:

@@ -28,6 +28,10 @@ class Failure(NamedTuple):
     directory: str
 
 
+#: Jobs that a report blames for others that can't start; more are in `Report.blocked`.
+_BLAMED = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """How a run stands when its engine ended.
@@ -39,6 +43,7 @@ class Report:
         stop_reason: Why it was stopped; None when nothing could go on by itself.
         commands: How often each command of a batch scheduler was run.
         reused: Jobs that had ended well in an earlier session of the run, and were pushed again.
+        blocked: Waiting jobs that can't go on: for each job to blame, how many.
         left_alone: Jobs of an earlier session that were not pushed again and have not ended well.
     """
 
@@ -49,6 +54,7 @@ class Report:
     commands: Mapping[str, int] = field(default_factory=dict)
     reused: int = 0
     left_alone: int = 0
+    blocked: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -66,6 +72,10 @@ class Report:
             lines.append(f"{self.left_alone} jobs of an earlier session were not pushed again and left alone")
         if self.stop_reason is not None:
             lines.append(f"{self.stop_reason}")
+        lines += [
+            f"{count} waiting job(s) can't start: job {id_} ended badly; `retry()` of it lets them follow"
+            for id_, count in list(self.blocked.items())[:_BLAMED]
+        ]
         lines += [f"job {failure.id} ({failure.title}): {failure.reason}" for failure in self.failures]
         return "\n".join(lines)
 

@@ -90,6 +90,21 @@ AHEAD: Final = 16
 #: Largest result of a command, in bytes.
 RESULT_MAX_BYTES: Final = 16 * 1024 * 1024
 
+#: What is read of a job's events at a time, and how often at most at its end.
+EVENTS_BYTES: Final = 1024 * 1024
+EVENTS_READS: Final = 64
+
+#: Between two looks at what running jobs report, when a plugin listens: while they do, and at most.
+REPORTS_MIN_SECONDS: Final = 0.2
+REPORTS_MAX_SECONDS: Final = 2.0
+REPORTS_BACKOFF: Final = 1.5
+
+#: How often a job may ask for others first before it is not believed any more.
+REQUIRE_ROUNDS: Final = 100
+
+#: What a job may ask for at once, in bytes: a million calls and more.
+REQUIRE_MAX_BYTES: Final = 256 * 1024 * 1024
+
 #: A longer title is shown shortened.
 TITLE_WIDTH: Final = 200
 

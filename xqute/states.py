@@ -86,12 +86,16 @@ class JobEvent(StrEnum):
     ATTEMPT_FAILED = "attempt failed"
     #: its start ended otherwise, and no attempt is left
     FAILED = "failed"
+    #: its start ended because it asked for others first
+    REQUIRED = "required"
     #: somebody asked to stop it
     KILL_ASKED = "kill asked"
     #: it was asked to stop, and nothing of it runs any more
     KILLED = "killed"
     #: somebody asked to run it once more
     RETRY_ASKED = "retry asked"
+    #: the same, and what it needs is not there
+    RETRY_ASKED_WAITING = "retry asked waiting"
 
 
 class WaitReason(StrEnum):
@@ -152,6 +156,8 @@ class EndReason(StrEnum):
     KILLED = "KILLED"
     #: a plugin rejected its success
     REJECTED = "REJECTED"
+    #: what it required while it ran can't be run
+    REQUIRE_REFUSED = "REQUIRE_REFUSED"
     #: it had nothing to do
     SKIPPED = "SKIPPED"
     #: its status file says an end that can't be read
@@ -185,6 +191,7 @@ SENTENCES: Mapping[str, str] = {
     "WRAP_FAILED": "WRAP_FAILED",
     "KILLED": "KILLED by {by}",
     "REJECTED": "REJECTED",
+    "REQUIRE_REFUSED": "REQUIRE_REFUSED",
     "SKIPPED": "SKIPPED",
     "CORRUPT": "CORRUPT",
 }
@@ -283,10 +290,12 @@ def _table() -> dict[tuple[JobStatus, JobEvent], Transition]:
             (live, e.ATTEMPT_FAILED): Transition(s.QUEUED, "on_job_failed"),
             (live, e.FAILED): Transition(s.FAILED, "on_job_failed"),
             (live, e.RETURNED): Transition(s.QUEUED, "on_job_event"),
+            (live, e.REQUIRED): Transition(s.WAITING, "on_job_event"),
             (live, e.KILL_ASKED): Transition(s.KILLING, "on_job_event"),
         }
     for ended in (s.FAILED, s.KILLED):
         table[ended, e.RETRY_ASKED] = Transition(s.QUEUED, "on_job_queued")
+        table[ended, e.RETRY_ASKED_WAITING] = Transition(s.WAITING, "on_job_event")
     return table
 
 

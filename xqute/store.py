@@ -12,7 +12,20 @@ from typing import NamedTuple
 
 
 class Draft(NamedTuple):
-    """A job on its way into the store; `tags` has one on each line."""
+    """A job on its way into the store.
+
+    The drafts of one `accept` have the numbers 0, 1, 2, …, since their ids are not known yet.
+
+    Attributes:
+        status, priority, call, document, user, title: As they are.
+        tags: One on each line.
+        task: The name of what is called.
+        digest: Says what is called with what; empty when nothing can.
+        tree: Which tree it belongs to. 0 and less: the one named after the id of draft number -tree.
+        depth: How far below the root of its tree.
+        group: Whom it needs: 0 nobody, k the members of `groups[k - 1]`.
+        parent: The root of its tree: 0 when it is one itself, -n: draft number n, else an id.
+    """
 
     status: int
     priority: int
@@ -21,6 +34,12 @@ class Draft(NamedTuple):
     user: str = ""
     tags: str = ""
     title: str = ""
+    task: str = ""
+    digest: str = ""
+    tree: int = 0
+    depth: int = 0
+    group: int = 0
+    parent: int = 0
 
 
 class Record(NamedTuple):
@@ -48,7 +67,12 @@ class Record(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A job as the store has it; `owner` is empty when nobody claimed it."""
+    """A job as the store has it; `owner` is empty when nobody claimed it.
+
+    Attributes:
+        group: Whom it needs, for `Store.needs`; 0: nobody. The number is never given to another group.
+        parent: The root of its tree; 0 when it is one itself.
+    """
 
     id: int
     run: str
@@ -61,10 +85,23 @@ class Row(NamedTuple):
     uid: str
     call: str
     document: str
+    tree: int
+    depth: int
+    digest: str
+    group: int
+    parent: int
+
+    @property
+    def rank(self) -> tuple[int, int, int, int]:
+        """Where it stands in the queue: the smallest is claimed first."""
+        return -self.priority, self.tree, -self.depth, self.id
 
 
 class Query(NamedTuple):
-    """Which jobs to list; None and empty mean any. Oldest first, at most `limit`, after id `beyond`."""
+    """Which jobs to list; None and empty mean any, `top` only roots.
+
+    Oldest first, at most `limit`, after id `beyond`.
+    """
 
     run: str | None = None
     statuses: Sequence[int] = ()
@@ -72,6 +109,8 @@ class Query(NamedTuple):
     tag: str | None = None
     beyond: int = 0
     limit: int = 100
+    task: str | None = None
+    top: bool = False
 
 
 class RunRow(NamedTuple):
@@ -145,10 +184,29 @@ class Store(ABC):
         """The runs of a script, or all; newest first."""
 
     @abstractmethod
-    async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
-        """Keep new jobs, all or none; return the id of the first, the others follow it by one each.
+    async def accept(self, run: str, drafts: Sequence[Draft], groups: Sequence[Sequence[int]] = ()) -> int:
+        """Keep new jobs with their needs, all or none.
 
         Ids grow and are never given twice, also after jobs were deleted.
+
+        Args:
+            run: Whose jobs they are.
+            drafts: The jobs.
+            groups: Whom some of the drafts need; any number of drafts may name one group. A member above
+                0 is the id of a job that is there, 0 and less is draft number -member.
+
+        Returns:
+            The id of the first; the others follow it by one each.
+
+        Raises:
+            ValueError: A draft names no group of these, or a group no draft of these; nothing is kept.
+        """
+
+    @abstractmethod
+    async def needs(self, groups: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
+        """The members of groups in the order in which they were given, also those deleted since.
+
+        A group is there as long as a job that names it; groups that are not there are left out.
         """
 
     @abstractmethod
@@ -156,9 +214,9 @@ class Store(ABC):
         """Take up to `count` jobs that may run, best first, and count one more start for each.
 
         May run: QUEUED, of this run, claimed by nobody, `after` not later than `now`. Best: highest
-        priority, then oldest. No two claims ever return the same start of a job. The rows are as
-        they are after the claim; a start that was released may be claimed again. Nothing is
-        claimed of a run that somebody else owns.
+        priority, then oldest tree, then deepest in it, then oldest (`Row.rank`). No two claims ever
+        return the same start of a job. The rows are as they are after the claim; a start that was
+        released may be claimed again. Nothing is claimed of a run that somebody else owns.
         """
 
     @abstractmethod
@@ -184,7 +242,10 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, ids: Sequence[int]) -> set[int]:
-        """Forget jobs that have ended; returns which. Others are left."""
+        """Forget jobs that have ended, and groups that no job names any more; returns which jobs.
+
+        Others are left.
+        """
 
     @abstractmethod
     async def ask(self, run: str, requests: Sequence[Request]) -> None:

@@ -12,6 +12,9 @@ from typing import Final
 _HOLE: Final = re.compile(r"@([A-Z]+)@")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_%+:,./-][A-Za-z0-9_%+=:,./-]*", re.ASCII).fullmatch
 
+#: How the last line of a script begins that carries a Python call.
+PAYLOAD: Final = "#xqute call "
+
 #: What the claim of a start says that was given back: no complete line, and so no news.
 RETURNED: Final = "RETURNED"
 
@@ -31,6 +34,7 @@ class Script:
         prescript: Shell text before the command, in its shell; a failing line fails the job.
         postscript: Shell text after it, always run.
         exit_with: The shell word the wrapper exits with; `$1` is the rc.
+        payload: One line for the program that the script starts, behind its end; empty: none.
     """
 
     directory: str
@@ -46,6 +50,7 @@ class Script:
     prescript: str = ""
     postscript: str = ""
     exit_with: str = '"$1"'
+    payload: str = ""
 
 
 def quote(word: str) -> str:
@@ -75,7 +80,8 @@ def fill(script: Script) -> str:
     }
     pieces = list(_template())
     pieces[1::2] = [holes[name] for name in pieces[1::2]]
-    return "".join(pieces)
+    # behind `end`, which exits: no shell reads so far
+    return "".join([*pieces, PAYLOAD, script.payload, "\n"] if script.payload else pieces)
 
 
 @cache

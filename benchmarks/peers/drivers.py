@@ -3,6 +3,9 @@
 `python drivers.py NAME JOBS FORKS COMMAND…` runs the command so often, asking for as much of each job's
 return code and output as the peer can keep. It writes `result.json`: the seconds from the first submit to
 the last result, and the seconds before, from its own first line until the peer could take jobs.
+
+A name that ends in `_calls` runs so many Python calls that do nothing, each for a result of its own; one
+in `_trees` a tree of them in the shape of Montage, in which each gets what its parents returned.
 """
 
 from __future__ import annotations
@@ -14,13 +17,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 BEGUN = time.perf_counter()
 COMMAND = sys.argv[4:]
 READY = 0.0
+
+#: How deep a Montage is, and so what the last call of its tree returns.
+LEVELS = 8
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # wfformat.py is everybody's, tasks.py xqute's
 
 
 def ready() -> None:
@@ -40,6 +50,33 @@ def all_zero(codes: Iterable[int | None], jobs: int) -> None:
         raise SystemExit(f"{sum(code == 0 for code in ended)} of {jobs} jobs ended well")
 
 
+def all_own(results: Iterable[int], jobs: int) -> None:
+    """The same of calls that return their numbers."""
+    if list(results) != list(range(jobs)):
+        raise SystemExit(f"not every one of {jobs} calls returned its number")
+
+
+def all_levels(result: int) -> None:
+    """The same of a tree: its last call is below all others."""
+    if result != LEVELS:
+        raise SystemExit(f"the tree returned {result}, not {LEVELS}")
+
+
+def tree(jobs: int) -> list[Sequence[int]]:
+    """For each call the numbers of its parents, which stand before it."""
+    from wfformat import montage
+
+    return [task.parents for task in montage(jobs).tasks]
+
+
+def nothing(number: int) -> int:
+    return number
+
+
+def level(*parents: int) -> int:
+    return 1 + max(parents, default=0)
+
+
 def xqute(jobs: int, forks: int) -> float:
     from xqute import JobStatus, Xqute
 
@@ -51,6 +88,57 @@ def xqute(jobs: int, forks: int) -> float:
         seconds = taken()
         if report.counts != {JobStatus.FINISHED: jobs}:
             raise SystemExit(f"not all jobs finished: {report}")
+        return seconds
+
+    return asyncio.run(run())
+
+
+def xqute_calls(jobs: int, forks: int) -> float:
+    from tasks import nothing as task
+
+    return own_calls(task, jobs, forks)
+
+
+def xqute_reuse_calls(jobs: int, forks: int) -> float:
+    from tasks import nothing_again
+
+    return own_calls(nothing_again, jobs, forks)
+
+
+def own_calls(task: Any, jobs: int, forks: int) -> float:
+    """Both ways of xqute differ in what the task says."""
+    from xqute import Xqute
+
+    async def run() -> float:
+        xq = Xqute(job_metadir="jobs", scheduler_forks=forks)
+        ready()
+        pushed = await xq.push_many([task(number) for number in range(jobs)])
+        await xq.run_until_complete()
+        results = [job.result() for job in pushed]
+        seconds = taken()
+        all_own(results, jobs)
+        return seconds
+
+    return asyncio.run(run())
+
+
+def xqute_trees(jobs: int, forks: int) -> float:
+    from tasks import level as task
+
+    from xqute import Xqute
+
+    async def run() -> float:
+        graph = tree(jobs)
+        xq = Xqute(job_metadir="jobs", scheduler_forks=forks)
+        ready()
+        calls: list[Any] = []
+        for parents in graph:
+            calls.append(task(*(calls[parent] for parent in parents)))
+        last = await xq.push(calls[-1])
+        await xq.run_until_complete()
+        result = last.result()
+        seconds = taken()
+        all_levels(result)
         return seconds
 
     return asyncio.run(run())
@@ -74,18 +162,12 @@ def xqute2(jobs: int, forks: int) -> float:
 
 def parsl(jobs: int, forks: int) -> float:
     import parsl
-    from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor
-    from parsl.providers import LocalProvider
-
-    provider = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)
-    executor = HighThroughputExecutor(max_workers_per_node=forks, provider=provider, address="127.0.0.1")
 
     @parsl.bash_app
     def job(line: str, stdout: object = parsl.AUTO_LOGNAME, stderr: object = parsl.AUTO_LOGNAME) -> str:
         return line
 
-    with parsl.load(Config(executors=[executor], strategy="none", usage_tracking=0)):
+    with parsl_workers(forks):
         all_zero([future.result() for future in [job(" ".join(COMMAND)) for _ in range(forks)]], forks)
         ready()
         futures = [job(" ".join(COMMAND)) for _ in range(jobs)]
@@ -95,18 +177,95 @@ def parsl(jobs: int, forks: int) -> float:
     return seconds
 
 
-def dask(jobs: int, forks: int) -> float:
-    from distributed import Client, LocalCluster
+def parsl_calls(jobs: int, forks: int) -> float:
+    import parsl
 
-    cluster = LocalCluster(n_workers=forks, threads_per_worker=1, dashboard_address=None)
-    with cluster, Client(cluster) as client:
-        client.wait_for_workers(forks)
+    app = parsl.python_app(nothing)
+    with parsl_workers(forks):
+        all_own([future.result() for future in [app(number) for number in range(forks)]], forks)
+        ready()
+        futures = [app(number) for number in range(jobs)]
+        results = [future.result() for future in futures]
+        seconds = taken()
+    all_own(results, jobs)
+    return seconds
+
+
+def parsl_trees(jobs: int, forks: int) -> float:
+    import parsl
+
+    graph, app = tree(jobs), parsl.python_app(level)
+    with parsl_workers(forks):
+        [future.result() for future in [app() for _ in range(forks)]]
+        ready()
+        futures: list[Any] = []
+        for parents in graph:
+            futures.append(app(*(futures[parent] for parent in parents)))
+        result = futures[-1].result()
+        seconds = taken()
+    all_levels(result)
+    return seconds
+
+
+@contextmanager
+def parsl_workers(forks: int) -> Iterator[None]:
+    """So many on this host."""
+    import parsl
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    provider = LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1)
+    executor = HighThroughputExecutor(max_workers_per_node=forks, provider=provider, address="127.0.0.1")
+    with parsl.load(Config(executors=[executor], strategy="none", usage_tracking=0)):
+        yield
+
+
+def dask(jobs: int, forks: int) -> float:
+    with dask_workers(forks) as client:
         client.submit(captured, 0).result()
         ready()
         codes = client.gather(client.map(captured, range(1, jobs + 1), pure=False))
         seconds = taken()
     all_zero(codes, jobs)
     return seconds
+
+
+def dask_calls(jobs: int, forks: int) -> float:
+    with dask_workers(forks) as client:
+        client.submit(nothing, 0).result()
+        ready()
+        results = client.gather(client.map(nothing, range(jobs), pure=False))
+        seconds = taken()
+    all_own(results, jobs)
+    return seconds
+
+
+def dask_trees(jobs: int, forks: int) -> float:
+    from dask import delayed
+
+    graph = tree(jobs)
+    with dask_workers(forks) as client:
+        client.submit(level).result()
+        ready()
+        made: list[Any] = []
+        for parents in graph:
+            made.append(delayed(level, pure=False)(*(made[parent] for parent in parents)))
+        result = client.compute(made[-1]).result()
+        seconds = taken()
+    all_levels(result)
+    return seconds
+
+
+@contextmanager
+def dask_workers(forks: int) -> Iterator[Any]:
+    """A client of so many worker processes on this host."""
+    from distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=forks, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster) as client:
+        client.wait_for_workers(forks)
+        yield client
 
 
 def captured(number: int) -> int:
@@ -205,7 +364,8 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, interrupt)
     name, *numbers = sys.argv[1:4]
-    known = (xqute, xqute2, parsl, dask, hyperqueue, submitit, executorlib, parallel, task_spooler)
-    work = {function.__name__: function for function in known}[name]
+    commands = (xqute, xqute2, parsl, dask, hyperqueue, submitit, executorlib, parallel, task_spooler)
+    calls = (xqute_calls, xqute_reuse_calls, parsl_calls, dask_calls, xqute_trees, parsl_trees, dask_trees)
+    work = {function.__name__: function for function in (*commands, *calls)}[name]
     wall = work(*map(int, numbers))
     Path("result.json").write_text(json.dumps({"seconds": wall, "setup": READY - BEGUN}), "utf-8")

@@ -32,7 +32,7 @@ PROCESS_FUNCTIONS = re.compile(
 PROCESS_METHODS = frozenset({"subprocess_exec", "subprocess_shell"})
 
 #: Where the hooks of plugins are called.
-HOOK_DOORS = ("engine/lifecycle.py", "engine/run.py")
+HOOK_DOORS = ("engine/lifecycle.py", "engine/concluding.py", "engine/run.py")
 
 
 def within(source: Source, doors: tuple[str, ...]) -> bool:
@@ -237,7 +237,7 @@ RIGHT = [
     ("runner", "runners/local.py", "import asyncio\nasyncio.create_subprocess_exec"),
     ("other os", "engine/run.py", "import os\nos.kill(1, 2)\nos.execution = 1\nos.getpid()"),
     ("plugin.py", "plugin.py", "class Plugins:\n async def fire(self, hook): self.hooks.clear()"),
-    ("other fork", "task.py", "options.fork = True\nrunner.system('a')"),
+    ("other fork", "calls.py", "options.fork = True\nrunner.system('a')"),
 ]
 
 

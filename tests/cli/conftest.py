@@ -12,15 +12,26 @@ import pytest
 from xqute.cli import app
 from xqute.cli.place import Onlooker
 from xqute.job import Job
-from xqute.options import JobOptions, apply_options
+from xqute.options import OPTION_NAMES, JobOptions, apply_options
 from xqute.owner import Owner
 from xqute.states import JobStatus, Reason
 from xqute.store import Draft, Record, RunRow
 from xqute.stores.sqlite import SqliteStore
-from xqute.task import make_call
+from xqute.work import Function, Work, make_work
 
 #: 2026-03-01 12:00:00 UTC
 THEN = 1772366400.0
+
+#: What a test may put into a job's directory.
+FILES = {
+    "out": "job.stdout",
+    "err": "job.stderr",
+    "state": "job.status",
+    "events": "job.events",
+    "log": "job.log",
+    "result": "job.result.txt",
+    "error": "job.error",
+}
 
 
 def living() -> Owner:
@@ -66,20 +77,24 @@ class Place:
     def job(self, status=JobStatus.FINISHED, command="true", *, run="run1", reason=None, **facts):
         """A job of a run, as its newest start left it; returns its id."""
         starts = facts.pop("starts", 1 if status > JobStatus.QUEUED else 0)
-        files = {name: facts.pop(name, None) for name in ("out", "err", "state")}
+        files = {name: facts.pop(name, None) for name in FILES}
         age = facts.pop("age", None)
+        needs = facts.pop("needs", ())
         end = THEN + 2 if age is None else age
-        options = apply_options(JobOptions(), facts)
+        options = apply_options(JobOptions(), {name: facts.pop(name) for name in OPTION_NAMES & facts.keys()})
+        call = self._work(command, options, **facts)
 
         async def work(store):
-            call = make_call(command, options)
             job = Job(0, call, Onlooker(str(self.root)), THEN)
+            task = call.function.task if call.function else ""
             rows = [Draft(2, options.priority, call.as_json(), job.document(), options.user,
-                          "\n".join(options.tags), options.title)]  # fmt: skip
-            job.id = await store.accept(run, rows)
+                          "\n".join(options.tags), options.title, task, group=1 if needs else 0)]  # fmt: skip
+            job.id = await store.accept(run, rows, [needs] if needs else [])
             for _ in range(starts):
                 await self._claim(store, run, job)
-            job.restore(int(status), starts, max(starts, 1), "4711" if starts else "", job.document())
+            [row] = await store.get([job.id])
+            uid = "4711" if starts else ""
+            job.restore(row._replace(status=int(status), start=starts, attempt=max(starts, 1), uid=uid))
             job.reason = reason or Reason("EXIT", {"rc": 0})
             if starts:
                 job.submitted = job.started = end - 1
@@ -94,6 +109,12 @@ class Place:
         id_ = self.do(work)
         self._write(id_, files, exists=bool(starts))
         return id_
+
+    def _work(self, command, options, task=None):
+        """A command; of a task, its call as it is shown."""
+        if task is None:
+            return make_work(command, options)
+        return Work((), options, Function("work:fn", "", "00", command, task))
 
     async def _claim(self, store, run, job):
         """One more start."""
@@ -114,10 +135,9 @@ class Place:
         if not exists:
             return
         directory.mkdir(mode=0o700)
-        names = {"out": "job.stdout", "err": "job.stderr", "state": "job.status"}
         for kind, content in files.items():
             if content is not None:
-                (directory / names[kind]).write_bytes(content)
+                (directory / FILES[kind]).write_bytes(content)
 
 
 @pytest.fixture

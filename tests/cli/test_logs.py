@@ -44,6 +44,7 @@ def test_as_json_the_text_stands_beside_the_file(wrote, call) -> None:
         "start": 1,
         "stdout": {"file": f"{wrote.root}/1/job.stdout", "text": "out 3\n"},
         "stderr": {"file": f"{wrote.root}/1/job.stderr", "text": "err 2\n"},
+        "log": [],
     }
 
 

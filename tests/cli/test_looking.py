@@ -10,8 +10,8 @@ from xqute.rules.remedies import REMEDIES
 from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
 JOB_KEYS = (
-    "id run status reason title command user tags priority attempt start rc uid created submitted started "
-    "ended usage directory stdout stderr"
+    "id run status reason title command task needs progress user tags priority attempt start rc uid created "
+    "submitted started ended usage directory stdout stderr"
 ).split()
 
 
@@ -138,7 +138,7 @@ def test_show_tells_everything(some, xqute) -> None:
 def test_show_as_json_adds_options_and_history(some, call) -> None:
     said = call("show", 2, "--json").json
 
-    assert list(said) == [*JOB_KEYS, "options", "history"]
+    assert list(said) == [*JOB_KEYS, "tree", "parent", "digest", "options", "history", "result", "error"]
     assert said["options"] == {"error_strategy": "retry", "retries": 1, "title": "sad"}
     assert [(line["status"], line["start"]) for line in said["history"]] == [("failed", 2)]
 

@@ -3,12 +3,14 @@
 A round is one metadir with hundreds of jobs. Sessions of the same program work on it, and each is ended
 after 0.05 to 3 seconds: by SIGKILL, at a random crash point, or by SIGTERM or Ctrl-C that leave the jobs
 running. The last session is left in peace. Then nothing may be lost, and nothing may have run twice.
+Some of the jobs are trees, and some of those turn out to need others while they run.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import itertools
 import json
 import os
@@ -24,11 +26,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from tests.crash.keeping import KILLED, ROOT, processes_of
-from xqute import Job, JobStatus, Scheduler, Xqute, simplug
+from xqute import Call, Job, JobStatus, Scheduler, Xqute, cmd, current_job, simplug, task
 from xqute.store import Query, Row
 from xqute.stores.sqlite import SqliteStore
+from xqute.work import Work
 
 #: One line per execution and one per good end, told by the job itself; so is a second one at the same time.
 JOB = """
@@ -40,11 +44,63 @@ sleep "$3" 9>&-
 echo "$XQUTE_JOB_ID $2" >>"$1/good"
 """
 
+#: How often a job of a kind is executed at most: one that asks for others starts again when they are there.
+MOST = {"good": 1, "flaky": 2, "asks": 2}
+
+PARTS = 3
 FORKS = 8
 INTERRUPTED = 130
 #: How long a session that was asked to end, or one that nobody disturbs, may take.
 LEAVE_SECONDS = 30.0
 PEACE_SECONDS = 120.0
+
+
+# What the jobs do that are Python calls
+
+
+def trace(directory: Path, file: str, name: str) -> None:
+    with (directory / file).open("a") as out:
+        out.write(f"{os.environ['XQUTE_JOB_ID']} {name} {os.environ['XQUTE_JOB_START']}\n")
+
+
+def begin(directory: Path, name: str) -> TextIO:
+    """As the script of the commands does; the lock is held until the file is closed."""
+    lock = (directory / "locks" / os.environ["XQUTE_JOB_ID"]).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        trace(directory, "overlaps", name)
+    trace(directory, "executions", name)
+    return lock
+
+
+@task
+def part(directory: Path, name: str) -> str:
+    with begin(directory, name):
+        trace(directory, "good", name)
+        return name
+
+
+@task
+def asks(directory: Path, name: str, before: str) -> list[str]:
+    with begin(directory, name):
+        assert name in before
+        parts = current_job().require(
+            part(directory, f"{name}.{n}").options(title=f"{name}.{n}") for n in range(PARTS)
+        )
+        trace(directory, "good", name)
+        return parts
+
+
+def tree(directory: Path, name: str) -> Call:
+    """Two commands of which one needs the other, and a call that takes its output and asks for more."""
+    first = cmd("sh", "-c", JOB, "job", directory, f"{name}.first", 0.05, "good")
+    then = cmd("sh", "-c", JOB + 'echo "$2"', "job", directory, f"{name}.then", 0.0, "good").after(first)
+    return asks(directory, name, then).options(title=name)
+
+
+def names_of_tree(name: str) -> list[str]:
+    return [name, f"{name}.first", f"{name}.then", *(f"{name}.{n}" for n in range(PARTS))]
 
 
 # The program that dies
@@ -67,6 +123,7 @@ async def work(directory: Path, chance: random.Random, *, everything: bool) -> N
     jobs = [*plan["jobs"], *chance.sample(extra, some)]
     chance.shuffle(jobs)
     early = chance.randint(0, len(jobs))
+    trees = chance.sample(plan["trees"], len(plan["trees"]))
 
     class Told:
         @simplug.impl
@@ -83,8 +140,10 @@ async def work(directory: Path, chance: random.Random, *, everything: bool) -> N
         plugins=[Told()],
     )
     await push(xqute, directory, jobs[:early], chance)
+    await xqute.push_many(tree(directory, name) for name in trees[:1])
     async with xqute:
         await push(xqute, directory, jobs[early:], chance)
+        await xqute.push_many(tree(directory, name) for name in trees[1:])
 
 
 async def push(xqute: Xqute, directory: Path, jobs: list, chance: random.Random) -> None:
@@ -114,7 +173,8 @@ def plan_of(chance: random.Random, jobs: int) -> dict[str, list]:
     some = [job(f"job{number}") for number in range(jobs - extra)]
     twins = chance.sample(some, max(1, jobs // 50))
     some[-len(twins) :] = twins
-    return {"jobs": some, "extra": [job(f"extra{number}") for number in range(extra)]}
+    trees = [f"tree{number}" for number in range(max(2, jobs // 100))]
+    return {"trees": trees, "jobs": some, "extra": [job(f"extra{number}") for number in range(extra)]}
 
 
 @dataclass
@@ -154,7 +214,10 @@ class Round:
         self.plan = plan_of(self.chance, jobs)
         (self.directory / "plan").write_text(json.dumps(self.plan))
         self.wanted = Counter(name for name, _, _ in self.plan["jobs"] + self.plan["extra"])
-        self.kinds = {name: kind for name, _, kind in self.plan["jobs"] + self.plan["extra"]}
+        of_trees = [name for tree in self.plan["trees"] for name in names_of_tree(tree)]
+        self.wanted.update(of_trees)
+        self.kinds = dict.fromkeys(of_trees, "good") | dict.fromkeys(self.plan["trees"], "asks")
+        self.kinds |= {name: kind for name, _, kind in self.plan["jobs"] + self.plan["extra"]}
         self.quick = 0
 
     def run(self, until: float) -> None:
@@ -279,13 +342,13 @@ class Round:
         if kind == "fails":
             return
         self.tally.lost += not good
-        most = 2 if kind == "flaky" else 1
-        if ran > most:
+        if ran > MOST[kind]:
             self.tally.wrong.append(f"job {row.id} ({kind}) ran {ran} times")
 
 
 def name_of(row: Row) -> str:
-    return json.loads(row.call)["argv"][5]
+    work = Work.from_json(row.call)
+    return work.options.title if work.function else str(work.cmd[5])
 
 
 async def stored(metadir: Path) -> tuple[str, list[Row]]:

@@ -9,10 +9,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.crash.work import GOOD
+from tests.crash.work import ASKING, GOOD, TREE, name_of
 from xqute import JobStatus
-from xqute.store import Query
+from xqute.store import Query, Row
 from xqute.stores.sqlite import SqliteStore
+from xqute.work import Work
 
 ROOT = Path(__file__).parents[2]
 KILLED = 137
@@ -34,8 +35,8 @@ def session(directory: Path, *, crash: str = "", seconds: float = 0.0) -> int:
     return done.returncode
 
 
-def stored(metadir: Path) -> dict[str, object]:
-    """The rows of the store by the names of their jobs."""
+def stored(metadir: Path) -> tuple[str, dict[str, Row], int]:
+    """The token of the store, its rows by the names of their jobs, and how many there are."""
 
     async def read():
         store = SqliteStore(metadir / "xqute.db", readonly=True)
@@ -46,7 +47,7 @@ def stored(metadir: Path) -> dict[str, object]:
             await store.close()
 
     token, rows = asyncio.run(read())
-    return token, {json.loads(row.call)["argv"][5]: row for row in rows}
+    return token, {name_of(Work.from_json(row.call)): row for row in rows}, len(rows)
 
 
 def processes_of(token: str) -> list[str]:
@@ -67,14 +68,14 @@ def executions(directory: Path) -> Counter:
 
 def check(directory: Path) -> None:
     """Nothing was lost, nothing ran twice, and what is told is what happened."""
-    token, rows = stored(directory / "meta")
+    token, rows, count = stored(directory / "meta")
     ran = executions(directory)
     hooks = {tuple(line.split()[:2]) for line in (directory / "hooks").read_text().splitlines()}
     assert not (directory / "overlaps").exists(), (directory / "overlaps").read_text()
     assert processes_of(token) == []
-    for name in [*GOOD, "hold", "flaky"]:
+    for name in [*GOOD, "hold", "flaky", *TREE, *ASKING]:
         assert rows[name].status == JobStatus.FINISHED, (name, rows[name])
-        assert ran[name] == (2 if name == "flaky" else 1), (name, ran)
+        assert ran[name] == (2 if name == "flaky" else ASKING.get(name, 1)), (name, ran)
         assert ("succeeded", name) in hooks
         assert (directory / "meta" / str(rows[name].id) / "job.stdout").read_text() == f"{name} done\n"
     assert rows["fails"].status == JobStatus.FAILED
@@ -82,6 +83,7 @@ def check(directory: Path) -> None:
     assert rows["endless"].status == JobStatus.KILLED
     assert {("failed", "fails"), ("killed", "endless")} <= hooks
     assert {hook for hook in hooks if hook[0] == "queued"} == {("queued", name) for name in rows}
+    assert len(rows) == count, "a job was accepted twice"
     for row in rows.values():
         check_files(directory / "meta" / str(row.id), row.start)
 

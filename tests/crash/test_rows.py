@@ -245,10 +245,16 @@ def imports(source: str) -> set[str]:
     return found
 
 
-def test_no_module_makes_objects_of_bytes() -> None:
-    found = {file.name: imports(file.read_text()) & REVIVING for file in PACKAGE.rglob("*.py")}
+#: Where calls are pickled, and where they are read again: in the job that was given them, and, as results
+#: and exceptions, by whoever awaits the job.
+CALLS = {"pickling.py", "inside"}
 
-    assert {name: what for name, what in found.items() if what} == {}
+
+def test_only_what_carries_calls_makes_objects_of_bytes() -> None:
+    paths = {file: file.relative_to(PACKAGE).parts[0] for file in PACKAGE.rglob("*.py")}
+    found = {file: imports(file.read_text()) & REVIVING for file, part in paths.items() if part not in CALLS}
+
+    assert {file: what for file, what in found.items() if what} == {}
 
 
 @pytest.mark.parametrize("line", ["import pickle", "from pickle import loads", "import_module('pickle')"])

@@ -8,8 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from xqute import JobStatus, Xqute
+from xqute import Call, JobStatus, Xqute, cmd, current_job, task
 from xqute import simplug as pm
+from xqute.work import Work
 
 #: One line per execution, told by the job itself; a second one at the same time is told too.
 JOB = """
@@ -20,6 +21,12 @@ if [ "$4" = flaky ] && [ "$(grep -c "^$2 " "$1/executions")" = 1 ]; then exit 3;
 [ "$4" != fails ] || exit 4
 echo "$2 done"
 """
+
+#: What a tree of them is called, in the order in which they need each other.
+TREE = ("below", "between", "above")
+
+#: A call that asks for others, each of them once, and how often they are executed.
+ASKING = {"asks": 2, "part1": 1, "part2": 1, "deep": 1}
 
 GOOD = {"a": 0.0, "b": 0.05, "c": 0.3, "d": 0.0, "e": 0.1}
 
@@ -32,7 +39,12 @@ class Told:
 
     def tell(self, hook, job) -> None:
         with self.file.open("a") as file:
-            file.write(f"{hook} {job.call.cmd[5]} {job.start}\n")
+            file.write(f"{hook} {name_of(job.call)} {job.start}\n")
+
+
+def name_of(work: Work) -> str:
+    """What a job is called here."""
+    return work.options.title if work.function else work.cmd[5]
 
 
 def plugin(directory: Path):
@@ -68,6 +80,42 @@ def command(directory: Path, name: str, seconds: float, kind: str = "good") -> l
     return ["sh", "-c", JOB, "job", directory, name, seconds, kind]
 
 
+def ran(directory: Path, name: str) -> None:
+    """Leave the trace that the jobs' script leaves."""
+    with (directory / "executions").open("a") as file:
+        file.write(f"{name} {os.environ['XQUTE_JOB_START']} {os.environ['XQUTE_JOB_ATTEMPT']}\n")
+    print(name, "done", flush=True)
+
+
+@task
+def deep(directory: Path) -> str:
+    ran(directory, "deep")
+    return "deep"
+
+
+@task
+def part(directory: Path, number: int) -> int:
+    if number == 2:  # noqa: PLR2004
+        current_job().require([deep(directory).options(title="deep")])
+    ran(directory, f"part{number}")
+    return number
+
+
+@task
+def asks(directory: Path, before: str) -> list:
+    ran(directory, "asks")
+    assert before == "above done"
+    return current_job().require(part(directory, n).options(title=f"part{n}") for n in (1, 2))
+
+
+def tree(directory: Path) -> Call:
+    """Commands that need each other, and a call that needs the last of them and then asks for more."""
+    below = cmd(*command(directory, "below", 0.05))
+    between = cmd(*command(directory, "between", 0.0)).after(below)
+    above = cmd(*command(directory, "above", 0.0)).after(below, between)
+    return asks(directory, above).options(title="asks")
+
+
 async def end_when_it_runs(job) -> None:
     while job.status < JobStatus.RUNNING:  # noqa: ASYNC110  as a user would write it
         await asyncio.sleep(0.01)
@@ -88,6 +136,7 @@ async def main(directory: Path, seconds: float) -> None:
     await xqute.push_many([*good, command(directory, "hold", seconds)])
     flaky = command(directory, "flaky", 0.05, "flaky")
     await xqute.push_many([flaky, command(directory, "fails", 0.0, "fails")], retries=2)
+    await xqute.push(tree(directory))
     endless = await xqute.push(command(directory, "endless", 600), priority=5)
     async with xqute:
         await end_when_it_runs(endless)

@@ -46,8 +46,9 @@ def test_a_final_status_is_left_only_by_asking_for_a_retry():
     leaving = {(status, event) for status, event in TRANSITIONS if status.final}
 
     assert leaving == {
-        (JobStatus.FAILED, JobEvent.RETRY_ASKED),
-        (JobStatus.KILLED, JobEvent.RETRY_ASKED),
+        (status, event)
+        for status in (JobStatus.FAILED, JobStatus.KILLED)
+        for event in (JobEvent.RETRY_ASKED, JobEvent.RETRY_ASKED_WAITING)
     }
 
 

@@ -27,6 +27,9 @@ COMMANDS: Final = {
     "prune": "Remove jobs that have ended, with their files.",
 }
 
+#: For use inside of jobs. It is no command of this library, and `__main__` runs it without loading one.
+INSIDE: Final = {"report": "Say from inside a job how far it is, or what it needs first."}
+
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
@@ -37,13 +40,12 @@ class Commands(RichGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order a newcomer needs them."""
-        return list(COMMANDS)
+        return [*COMMANDS, *INSIDE]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """What the help shows of a command: its name and its sentence."""
-        if cmd_name not in COMMANDS:
-            return None
-        return RichCommand(name=cmd_name, help=COMMANDS[cmd_name])
+        told = {**COMMANDS, **INSIDE}.get(cmd_name)
+        return None if told is None else RichCommand(name=cmd_name, help=told)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -51,6 +53,12 @@ class Commands(RichGroup):
         """The command itself, when it is about to be used."""
         name, known, rest = super().resolve_command(ctx, args)
         return name, known and load(name or ""), rest
+
+
+def inside(arguments: Sequence[str]) -> int:
+    """Run a command that is for use inside of jobs."""
+    status: int = import_module(f"xqute.cli.{arguments[0]}").main(arguments)
+    return status
 
 
 def load(name: str) -> click.Command:
@@ -80,6 +88,8 @@ def group(context: RichContext) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; returns the exit status. Nothing it meets is shown as a traceback."""
+    if arguments and arguments[0] in INSIDE:
+        return inside(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # bytes of a file's name that are no text must not end it

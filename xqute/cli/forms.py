@@ -18,6 +18,8 @@ from xqute.printable import printable
 from xqute.states import JobStatus, Reason, Status
 from xqute.store import Row
 
+from .said import progress_document, progress_of
+
 #: Wide enough for any line that is not for a terminal.
 PIPE_WIDTH: Final = 100_000
 
@@ -130,7 +132,7 @@ def print_table(out: Out, headers: Sequence[str], rows: Iterable[Sequence[str | 
 _GAP = 2
 
 #: Columns that are cut where the terminal is too narrow; ids, numbers and times never are.
-_GIVE_WAY = frozenset({"title", "reason", "script", "state", "jobs"})
+_GIVE_WAY = frozenset({"title", "reason", "script", "state", "jobs", "progress"})
 _NARROWEST = 6
 
 
@@ -173,6 +175,9 @@ def job_document(row: Row, job: Job) -> dict[str, Any]:
         "reason": reason_document(job.reason),
         "title": job.title,
         "command": job.cmd,
+        "task": job.task,
+        "needs": list(job.needs),
+        "progress": progress_document(progress_of(job)),
         "user": job.user,
         "tags": list(job.tags),
         "priority": row.priority,

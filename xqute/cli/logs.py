@@ -10,11 +10,14 @@ from typing import Any, BinaryIO, Final, TextIO
 import rich_click as click
 
 from xqute.errors import XquteError
+from xqute.events import LEVELS
 from xqute.job import Job
 from xqute.metadir import RETRY, STDERR, STDOUT, read_news
 from xqute.states import FileState
 
 from .forms import print_json
+from .journal import Journal, Reader
+from .journal import document as document_of
 from .options import one_job, where
 from .place import Place
 from .runs import deserted, run_of
@@ -23,11 +26,14 @@ from .tailing import BLOCK_BYTES, Lines, open_output, seek_tail
 #: Between two looks at a job that is followed.
 FOLLOW_SECONDS: Final = 0.2
 
-BOTH: Final = ("stdout", "stderr")
+ALL: Final = ("stdout", "stderr", "log")
 
 
 @click.command(
-    help="""Print what a job wrote: its stdout to stdout, its stderr to stderr.
+    help="""Print what a job wrote: its stdout to stdout, its stderr and then its log to stderr.
+
+Its log are the records of `logging` in a Python call, and the lines that a job reported; what both say of the
+same time need not be in order.
 
 Escape sequences and control characters are taken out; --raw leaves every byte as it is when the output
 goes to a file or a program.
@@ -36,6 +42,7 @@ goes to a file or a program.
 Examples:
   xqute logs 7                       both
   xqute logs 7 --stderr --tail 20    how it ended
+  xqute logs 7 --log --level error   what it logged, as far as it is bad
   xqute logs 7 --follow              as it comes, until the job has ended
   xqute logs 7 --start 1             what its first start wrote, before a retry
   xqute logs 7 --stdout --raw > out.bin
@@ -45,6 +52,15 @@ Examples:
 @where
 @click.option("--stdout", "only", flag_value="stdout", default=None, help="Only its stdout.")
 @click.option("--stderr", "only", flag_value="stderr", help="Only its stderr, on stdout.")
+@click.option("--log", "only", flag_value="log", help="Only its log, on stdout.")
+@click.option(
+    "--level",
+    metavar="LEVEL",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="Of its log, only what is as bad: debug, info, warning, error, critical.",
+)
 @click.option("--start", type=click.IntRange(min=1), help="What an earlier start wrote.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines of each.")
@@ -58,18 +74,22 @@ def command(job: int, metadir: str, store: str | None, *, as_json: bool, follow:
 
 
 def path_of(job: Job, stream: str, start: int | None) -> str:
-    """Where a start of a job has its output.
+    """Where a start of a job has its output; of its log, the directory.
 
     Raises:
         XquteError: There was no such start, or its output was not kept.
     """
     if start is None or start == job.start:
-        return str(job.stdout_file if stream == "stdout" else job.stderr_file)
+        files = {"stdout": job.stdout_file, "stderr": job.stderr_file}
+        return str(files.get(stream, job.directory))
     if start > job.start:
         raise XquteError(f"{job} has no start {start}: {_starts(job.start)}")
+    directory = f"{job.directory}/{RETRY}/{start}"
+    if stream == "log":
+        return directory
     if getattr(job.call.options, stream):
         raise XquteError(f"{job} writes its {stream} to a file of its own, which each start empties")
-    return f"{job.directory}/{RETRY}/{start}/{STDOUT if stream == 'stdout' else STDERR}"
+    return f"{directory}/{STDOUT if stream == 'stdout' else STDERR}"
 
 
 class Stream:
@@ -117,11 +137,17 @@ class Stream:
             self._out.write(self._lines.feed(block))
 
 
-async def _logs(
-    place: Place, id: int, *, follow: bool, only: str | None, start: int | None, tail: int | None, raw: bool
-) -> None:
-    outs = {only: sys.stdout} if only else {"stdout": sys.stdout, "stderr": sys.stderr}
-    streams = {name: Stream(out, raw=raw, tail=tail) for name, out in outs.items()}
+def _streams(*, only: str | None, tail: int | None, raw: bool, level: str) -> dict[str, Stream | Journal]:
+    """What is printed, by its name."""
+    outs = {only: sys.stdout} if only else dict.fromkeys(ALL, sys.stderr) | {"stdout": sys.stdout}
+    return {
+        name: Journal(out, level=level, tail=tail) if name == "log" else Stream(out, raw=raw, tail=tail)
+        for name, out in outs.items()
+    }
+
+
+async def _logs(place: Place, id: int, *, follow: bool, start: int | None, **how: Any) -> None:
+    streams = _streams(**how)
     job, ended = await _look(place, id, start)
     while True:
         for name, stream in streams.items():
@@ -162,14 +188,25 @@ async def _look(place: Place, id: int, start: int | None) -> tuple[Job, bool]:
 
 
 async def _document(
-    place: Place, id: int, *, only: str | None, start: int | None, tail: int | None, raw: bool
+    place: Place,
+    id: int,
+    *,
+    only: str | None,
+    start: int | None,
+    tail: int | None,
+    raw: bool,
+    level: str,
 ) -> None:
     async with place.reading() as store:
         _, job = await place.find(store, id)
     document: dict[str, Any] = {"id": job.id, "start": start or job.start}
-    for name in (only,) if only else BOTH:
+    for name in (only,) if only else ALL:
         path = path_of(job, name, start)
-        document[name] = {"file": path, "text": _text(path, tail)}
+        if name == "log":
+            lines = [document_of(line) for line in Reader(path, level).read()]
+            document[name] = lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+        else:
+            document[name] = {"file": path, "text": _text(path, tail)}
     print_json(document)
 
 

@@ -15,8 +15,9 @@ from xqute.store import Query, Row
 
 from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
 from .options import statuses, where
-from .place import Place, pick_run, queue_reason
+from .place import Place, pick_run
 from .runs import Run, Standing, deserted, meanwhile
+from .said import progress_of, progress_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -35,6 +36,7 @@ Examples:
   xqute ls                          the newest run
   xqute ls --status failed,killed   what went wrong in it
   xqute ls --run all --tag align    the jobs of all runs with a tag
+  xqute ls --top                    only what was pushed, without what that needs
   xqute ls --json | jq '.jobs[].id'
 """
 )
@@ -49,6 +51,8 @@ Examples:
 )
 @click.option("--tag", help="Only jobs with this tag.")
 @click.option("--user", help="Only jobs of this user.")
+@click.option("--task", help="Only calls of this task.")
+@click.option("--top", is_flag=True, help="Only what was pushed, and not what that needs.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many jobs."
 )
@@ -65,17 +69,18 @@ async def _list(
     status: Sequence[JobStatus],
     tag: str | None,
     user: str | None,
+    task: str | None,
+    top: bool,
     limit: int,
 ) -> None:
     async with place.reading() as store:
         rows = await store.runs()
         chosen = None if run == "all" or not rows else pick_run(rows, run).id
         runs = [await Run.of(store, row) for row in rows]
-        query = Query(chosen, [int(item) for item in status], user, tag, limit=limit + 1)
+        statuses = [int(item) for item in status]
+        query = Query(chosen, statuses, user, tag, limit=limit + 1, task=task, top=top)
         found = await store.page(query) if rows else []
-        known = {item.id: item for item in rows}
-        queues = {id: await queue_reason(store, known.get(id)) for id in {row.run for row in found}}
-    listed = [(row, place.job(row, queues[row.run])) for row in found[:limit]]
+        listed = await place.look(store, found[:limit])
     more = len(found) > limit
     if as_json:
         print_json(
@@ -118,7 +123,13 @@ def _show_jobs(
     now = time.time()
     cells = [_cells(row, job, now, every=run is None, left=row.run in left) for row, job in listed]
     which = ["run"] if run is None else []
-    print_table(out, ("id", *which, "status", "attempt", "time", "title", "reason"), cells)
+    headers = ["id", *which, "status", "attempt", "time", "progress", "title", "reason"]
+    progress = headers.index("progress")
+    if not any(line[progress] for line in cells):  # most jobs say nothing
+        headers.pop(progress)
+        for line in cells:
+            line.pop(progress)
+    print_table(out, headers, cells)
     if more:
         out.say(f"only the first {jobs(len(listed))}: --limit shows more, --status fewer", "dim")
 
@@ -131,6 +142,7 @@ def _cells(row: Row, job: Job, now: float, *, every: bool, left: bool) -> list[s
         status_cell(job.status),
         str(job.attempt),
         took(None if unwatched else seconds_of(job, now)),
+        progress_text(progress_of(job)) if job.status.live else "",
         job.title,
         f"{job.reason}{meanwhile(job)}" if unwatched else str(job.reason),
     ]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
-from xqute.job import Job
+from xqute.job import Job, Sources
 from xqute.settings import PARKED
-from xqute.states import JobStatus, Reason
+from xqute.states import JobStatus, Reason, WaitReason
 from xqute.store import Query, Row, RunRow, Store
 from xqute.stores.names import make_store
 from xqute.stores.sqlite import SqliteStore
-from xqute.task import Call
+from xqute.work import Work
 
-from .runs import deserted, run_of
+from .runs import deserted
+
+#: Numbers of jobs that a reason names.
+NAMED: Final = 10
+
+WELL: Final = frozenset({JobStatus.FINISHED, JobStatus.SKIPPED})
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,11 @@ class Place:
                 "or its jobs are remembered elsewhere (--store)"
             )
 
-    def job(self, row: Row, queue: Reason | None = None) -> Job:
-        """The job of a row, to look at; `queue` is why those wait that may run."""
-        job = Job(row.id, Call.from_json(row.call), Onlooker(self.root, queue), 0.0)
-        job.restore(row.status, row.start, row.attempt, row.uid, row.document, after=row.after)
+    def job(self, row: Row, needs: tuple[int, ...] = (), waits: Reason | None = None) -> Job:
+        """The job of a row, to look at; `waits` is why it does, where it says no reason of its own."""
+        job = Job(row.id, Work.from_json(row.call), Onlooker(self.root, waits), 0.0)
+        job.restore(row)
+        job.given_needs = needs
         return job
 
     async def find(self, store: Store, id: int) -> tuple[Row, Job]:
@@ -104,9 +111,48 @@ class Place:
         rows = await store.get([id])
         if not rows:
             raise JobNotFound(f"there is no job {id} in {self.shown}; `xqute ls` lists those there are")
-        row = rows[0]
-        waits = row.status == JobStatus.QUEUED  # of all others nothing but the row is asked
-        return row, self.job(row, await queue_reason(store, await run_of(store, row)) if waits else None)
+        return (await self.look(store, rows))[0]
+
+    async def look(self, store: Store, rows: Sequence[Row]) -> list[tuple[Row, Job]]:
+        """The jobs of rows, with what they need, and why those wait that do."""
+        groups = await store.needs(sorted({row.group for row in rows if row.group}))
+        jobs = [self.job(row, groups.get(row.group, ())) for row in rows]
+        waiting = [job for job in jobs if job.status is JobStatus.WAITING]
+        known = await statuses_of(store, waiting)
+        queues = await self._queues(store, rows)
+        told = []
+        for row, job in zip(rows, jobs, strict=True):
+            waits = needs_reason(job, known) if job in waiting else queues.get(row.run)
+            told.append((row, self.job(row, job.given_needs, waits)))
+        return told
+
+    async def _queues(self, store: Store, rows: Sequence[Row]) -> dict[str, Reason | None]:
+        """Why jobs that may run wait, by their run."""
+        wanted = {row.run for row in rows if row.status == JobStatus.QUEUED}
+        runs = {run.id: run for run in await store.runs()} if wanted else {}
+        return {id_: await queue_reason(store, runs.get(id_)) for id_ in wanted}
+
+
+async def statuses_of(store: Store, jobs: Sequence[Job]) -> dict[int, JobStatus]:
+    """How those stand that these jobs need; who is not there any more is left out."""
+    ids = {id_ for job in jobs for id_ in job.needs}
+    return {row.id: JobStatus(row.status) for row in await store.get(sorted(ids))} if ids else {}
+
+
+def needs_reason(job: Job, known: Mapping[int, JobStatus]) -> Reason:
+    """Why a job waits for others, by how those stand."""
+    if job.kept_reason.code == WaitReason.BLOCKED:
+        return job.kept_reason
+    missing = [id_ for id_ in job.needs if known.get(id_) not in WELL]
+    bad = [id_ for id_ in missing if known.get(id_) in {JobStatus.FAILED, JobStatus.KILLED}]
+    if bad:  # whoever would have said so has ended
+        return Reason("BLOCKED", {"needs": _named(bad), "cause": bad[0]})
+    return Reason("NEEDS", {"needs": _named(missing)})
+
+
+def _named(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(map(str, ids[:NAMED])) + more
 
 
 async def queue_reason(store: Store, run: RunRow | None) -> Reason | None:
@@ -151,14 +197,19 @@ class Onlooker:
 
     token = ""
 
-    def __init__(self, root: str, queue: Reason | None = None) -> None:
+    def __init__(self, root: str, waits: Reason | None = None) -> None:
         self.root = root
         self.cwd = "/"
-        self._queue = queue
+        self._waits = waits
 
-    def why_queued(self, job: Job) -> Reason | None:
+    def why_waits(self, job: Job) -> Reason | None:
         """What can be seen from here; the process that runs a job may know more."""
-        return Reason("PARKED") if job.after >= PARKED else self._queue
+        parked = job.status is not JobStatus.WAITING and job.after >= PARKED
+        return Reason("PARKED") if parked else self._waits
+
+    async def sources(self, job: Job) -> Sources:
+        """Nothing is run here."""
+        raise XquteError(f"{job} is not run by this process")
 
     async def wait(self, job: Job) -> None:
         """Jobs of others are not awaited here."""
@@ -170,4 +221,8 @@ class Onlooker:
 
     async def retry(self, job: Job) -> None:
         """Jobs of others are not run here."""
+        raise XquteError(f"{job} is not run by this process")
+
+    async def delete(self, job: Job, *, force: bool) -> None:
+        """Jobs of others are not deleted here."""
         raise XquteError(f"{job} is not run by this process")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 import rich_click as click
@@ -13,8 +13,9 @@ from rich.text import Text
 from xqute.job import Job
 from xqute.options import options_as_json
 from xqute.printable import printable
-from xqute.states import Status
+from xqute.states import JobStatus, Status
 from xqute.store import Row
+from xqute.work import Hole
 from xqute.wrapper import quote
 
 from .forms import (
@@ -30,13 +31,24 @@ from .forms import (
     took,
 )
 from .options import one_job, where
-from .place import Place
+from .place import NAMED, Place, statuses_of
+from .said import (
+    RESULT_WIDTH,
+    error_lines,
+    error_of,
+    progress_lines,
+    progress_of,
+    progress_text,
+    result_text,
+)
+from .tailing import tame
 
 
 @click.command(
     help="""Tell everything about one job.
 
-Its command, status and reason, times, options, directory, and everything that happened to it.
+Its command or call, what it needs, status and reason, progress, times, options, directory, and everything
+that happened to it; what a Python call returned, or how it failed.
 
 \b
 Examples:
@@ -54,27 +66,49 @@ def command(job: int, metadir: str, store: str | None, *, as_json: bool) -> None
 async def _show(place: Place, id: int, *, as_json: bool) -> None:
     async with place.reading() as store:
         row, job = await place.find(store, id)
+        known = await statuses_of(store, [job])
     history = await job.history()
     options = options_as_json(job.call.options)
     if as_json:
-        told = [history_document(line) for line in history]
-        print_json({**job_document(row, job), "options": options, "history": told})
+        print_json(_document(row, job, options, history))
         return
     out = Out()
-    for name, value in _facts(row, job, options):
+    for name, value in _facts(row, job, options, known):
         out.print(Text.assemble((f"{name:<16}", "dim"), value), soft_wrap=True)
     out.say("")
     _show_history(out, history)
+    if (error := error_of(job)) is not None and job.status is JobStatus.FAILED:
+        out.say("")
+        for line in error_lines(error):
+            out.say(line)
 
 
-def _facts(row: Row, job: Job, options: dict[str, object]) -> Iterator[tuple[str, str | Text]]:
-    cmd = job.cmd if isinstance(job.cmd, str) else " ".join(map(quote, job.cmd))
+def _document(row: Row, job: Job, options: dict[str, object], history: Sequence[Status]) -> dict[str, object]:
+    return {
+        **job_document(row, job),
+        "tree": row.tree,
+        "parent": row.parent or None,
+        "digest": row.digest,
+        "options": options,
+        "history": [history_document(line) for line in history],
+        "result": result_text(job) if job.status is JobStatus.FINISHED else None,
+        "error": error_of(job),
+    }
+
+
+def _facts(
+    row: Row, job: Job, options: dict[str, object], known: Mapping[int, JobStatus]
+) -> Iterator[tuple[str, str | Text]]:
     yield "job", f"{job.id}, of run {row.run}"
     if job.call.options.title:
         yield "title", job.title
-    yield "command", printable(cmd)
+    yield ("call" if job.call.function else "command"), _command(job)
+    if job.task:
+        yield "task", printable(job.task)
+    yield from _tree(row, job, known)
     yield "status", status_cell(job.status)
     yield "reason", str(job.reason)
+    yield from _said(job)
     yield "attempt", f"{job.attempt} (start {job.start})"
     yield from _times(job)
     if job.usage:
@@ -87,6 +121,37 @@ def _facts(row: Row, job: Job, options: dict[str, object]) -> Iterator[tuple[str
     yield "directory", printable(job.directory)
     yield "stdout", printable(str(job.stdout_file))
     yield "stderr", printable(str(job.stderr_file))
+
+
+def _command(job: Job) -> str:
+    if isinstance(job.cmd, str):
+        return printable(job.cmd)
+    needs = job.given_needs
+    words = (f"<job {needs[word.need]}>" if isinstance(word, Hole) else quote(word) for word in job.cmd)
+    return printable(" ".join(words))
+
+
+def _tree(row: Row, job: Job, known: Mapping[int, JobStatus]) -> Iterator[tuple[str, str]]:
+    """What it needs, and who needs it."""
+    if job.needs:
+        more = f", and {len(job.needs) - NAMED} more" if len(job.needs) > NAMED else ""
+        gone = "removed"
+        named = (f"{id_} {known[id_].name if id_ in known else gone}" for id_ in job.needs[:NAMED])
+        yield "needs", f"{', '.join(named)}{more}"
+    if row.parent:
+        yield "for", f"job {row.parent}"
+
+
+def _said(job: Job) -> Iterator[tuple[str, str]]:
+    """What it said of itself."""
+    progress = None if job.status is JobStatus.FINISHED else progress_of(job)
+    if progress is not None:
+        yield "progress", "\n".join([progress_text(progress), *progress_lines(progress)])
+    if job.status is JobStatus.FINISHED and (text := result_text(job)):
+        first, *rest = tame(text).splitlines()
+        more = f" … and {len(rest)} more lines" if rest else ""
+        shown = first if len(first) <= RESULT_WIDTH else f"{first[:RESULT_WIDTH]}…"
+        yield "result", f"{shown}{more}"
 
 
 def _times(job: Job) -> Iterator[tuple[str, str]]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import rich_click as click
 
 from xqute.job import Job
 from xqute.rules.remedies import remedy
-from xqute.states import JobStatus
-from xqute.store import RunRow
+from xqute.states import JobStatus, WaitReason
+from xqute.store import Row, RunRow, Store
 
-from .forms import Out, job_document, print_json
+from .forms import Out, job_document, print_json, reason_document
 from .options import one_job, where
-from .place import Place
+from .place import NAMED, WELL, Place, statuses_of
 from .runs import deserted, manager, meanwhile, run_of
+from .said import progress_of, progress_text
 
 
 @click.command(
     help="""Say why a job waits or how it ended, and what to do about it.
 
-Also when the manager of its run has ended, and nobody runs it any more.
+Of a job that waits for others it names those. Also when the manager of its run has ended, and nobody runs
+it any more.
 
 \b
 Examples:
@@ -39,28 +42,61 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     async with place.reading() as store:
         row, job = await place.find(store, id)
         run = await run_of(store, row)
+        others = [other for _, other in await _blamed(place, store, job)]
     left = not job.status.final and deserted(run)
-    sentence = f"{job} is {_left(job, run)}" if left else f"{job} {_stands(job)}"
-    todo = (
-        f"start the same script again with resume=True, or run `xqute resume {row.run}`"
-        if left
-        else remedy(job.status, job.reason, job.id)
-    )
+    blocked = job.reason.code == WaitReason.BLOCKED
+    sentence = f"{job} is {_left(job, run)}" if left and not blocked else f"{job} {_stands(job)}"
+    todo = _go_on(job, row.run) if left else remedy(job.status, job.reason, job.id)
     if as_json:
         document = job_document(row, job)
-        print_json({**document, "sentence": sentence, "remedy": todo, "deserted": left})
+        waits_for = [_short(other) for other in others]
+        print_json(
+            {**document, "sentence": sentence, "remedy": todo, "deserted": left, "waits_for": waits_for}
+        )
         return
     out = Out()
     out.say(sentence)
+    for other in others:
+        out.say(f"  {other} {_stands(other)}")
     out.say(f"→ {todo}")
+
+
+def _go_on(job: Job, run: str) -> str:
+    """What to do about a job that nobody runs."""
+    again = f"start the same script again with resume=True, or run `xqute resume {run}`"
+    if job.reason.code != WaitReason.BLOCKED:
+        return again
+    return (
+        f"`xqute why {job.reason.detail.get('cause', 'ID')}` says what is wrong there; mend it, then {again}"
+    )
+
+
+async def _blamed(place: Place, store: Store, job: Job) -> list[tuple[Row, Job]]:
+    """The jobs it waits for, or which keep it from ever starting; those that a reason names."""
+    if job.status is not JobStatus.WAITING:
+        return []
+    if job.reason.code == WaitReason.BLOCKED:
+        cause = job.reason.detail.get("cause")
+        return await place.look(store, await store.get([cause])) if isinstance(cause, int) else []
+    known = await statuses_of(store, [job])
+    missing = [id_ for id_ in job.needs if known.get(id_) not in WELL]
+    return await place.look(store, await store.get(missing[:NAMED]))
 
 
 def _stands(job: Job) -> str:
     if job.status is JobStatus.FINISHED:
         return f"FINISHED: it ended well, in attempt {job.attempt}"
-    return (
-        f"is {job.status.name}: {job.reason}" if not job.status.final else f"{job.status.name}: {job.reason}"
-    )
+    name, reason = job.status.name, str(job.reason)
+    if not job.status.final:
+        progress = progress_text(progress_of(job))
+        return f"is {name}{f' ({progress})' if progress else ''}: {reason}"
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
+def _short(job: Job) -> dict[str, Any]:
+    """A job as another's reason tells of it."""
+    status = job.status.name.lower()
+    return {"id": job.id, "title": job.title, "status": status, "reason": reason_document(job.reason)}
 
 
 def _left(job: Job, run: RunRow | None) -> str:

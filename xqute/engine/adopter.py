@@ -15,7 +15,7 @@ from ..job import Job
 from ..settings import PARKED
 from ..states import JobStatus, Reason
 from .lifecycle import Lifecycle
-from .room import REQUEST, Live, Room
+from .room import REQUEST, Live, Room, turn
 from .submitter import Submitter
 from .watcher import Watcher
 
@@ -132,5 +132,5 @@ class Adopter:
             job.start -= 1
             job.after = PARKED
             self._lifecycle.recorder.add(job)
-        room.ready.sort(key=lambda live: (-live.job.call.options.priority, live.job.id))
+        room.ready.sort(key=lambda live: turn(live.job))
         room.claim_wanted.set()

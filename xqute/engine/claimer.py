@@ -9,7 +9,7 @@ from ..job import Job
 from ..settings import AHEAD
 from ..states import JobStatus
 from .lifecycle import Lifecycle
-from .room import Live, Room
+from .room import Live, Room, turn
 
 
 class Claimer:
@@ -48,7 +48,7 @@ class Claimer:
             job.resubmits = 0
             room.live[job.id] = live = Live(job, now)
             room.ready.append(live)
-        room.ready.sort(key=_best_first)
+        room.ready.sort(key=lambda live: turn(live.job))
 
     def _count(self) -> int:
         """How many to claim now: several at once rather than one each time."""
@@ -84,7 +84,3 @@ class Claimer:
             crash_point("before claims are given back")
             await room.store.release(room.owner, room.unreleased)
             room.unreleased = []
-
-
-def _best_first(live: Live) -> tuple[int, int]:
-    return -live.job.call.options.priority, live.job.id

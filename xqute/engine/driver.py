@@ -183,7 +183,7 @@ class Driver:
         """One engine, and another when jobs were pushed while it closed down."""
         while True:
             await Engine(self._room, self._lifecycle, self._killer, self._ownership).work()
-            if self._room.stop is not None or not self._room.unfinished:
+            if self._room.stop is not None or not self._room.going:
                 return
 
     def _signalled(self, number: int) -> None:

@@ -102,7 +102,7 @@ class Recorder:
                 for job, then in thens:
                     if job.id not in fenced:
                         then()
-        if self._room.stop is not None or not self._room.unfinished:
+        if self._room.stop is not None or not self._room.going:
             self._room.wake.set()
 
     def _rest(self) -> None:

@@ -11,6 +11,7 @@ from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
 from ..settings import LEASE_RENEW_SECONDS, REQUESTS_SECONDS
+from ..states import JobStatus
 from ..store import Request
 from .killer import Killer
 from .lifecycle import Lifecycle
@@ -47,8 +48,18 @@ class Requests:
                 log.debug("requests can't be read now: %s", exc)
                 continue
             crash_point("after requests are taken")
+            if self._room.foreign:
+                await self._look_at_others()
             if asked:
                 group.create_task(self._kill(asked), name="xqute requests")
+
+    async def _look_at_others(self) -> None:
+        """Jobs of other runs that jobs of this one need: have they ended?"""
+        room = self._room
+        open_ = [id_ for id_, status in room.foreign.items() if not JobStatus(status).final]
+        for row in await room.store.get(open_):
+            room.foreign[row.id] = row.status
+            self._lifecycle.waiting.ended_elsewhere(row.id, JobStatus(row.status))
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()

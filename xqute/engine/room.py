@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..errors import XquteError
 from ..job import Job
+from ..plan import Plan
 from ..plugin import Plugins
 from ..printable import printable
 from ..rules.evidence import NOT_ASKED
+from ..rules.graph import Graph
 from ..rules.verdict import FailureBudget
 from ..scheduler import Scheduler
 from ..states import Answer, FileNews, JobStatus, Reason
@@ -33,6 +36,7 @@ class Live:
         began: When its wrapper claimed it under an earlier manager; UTC seconds.
         inherited: Another manager handed it over, and nobody has seen yet whether it lives.
         blind: Its files could not be read this time; nothing is concluded until they can.
+        heard: How far its events were told.
         ending: How many calls are ending its processes right now; what became of it is judged after them.
         renews: It was killed with an earlier session, not for its own sake: when it is gone, it begins anew.
         stuck: Something of it could not be ended; nothing is concluded before that is gone.
@@ -57,6 +61,7 @@ class Live:
         "ending",
         "files",
         "handed",
+        "heard",
         "inherited",
         "job",
         "prepared",
@@ -81,6 +86,7 @@ class Live:
         self.began: float | None = None
         self.deciding = False
         self.ending = 0
+        self.heard = 0
         self.blind = False
         self.stopped_by = ""
         self.stuck = False
@@ -92,6 +98,19 @@ class Live:
         self.changed = now
         self.asked = now
         self.since: float | None = None
+
+
+def turn(job: Job) -> tuple[int, int, int, int]:
+    """Whose turn it is among jobs that may run: less goes first."""
+    return -job.call.options.priority, *job.order
+
+
+def _knows_none(id: int) -> Job | None:
+    return None
+
+
+async def _takes_none(plan: Plan, job: Job) -> list[Job]:
+    raise XquteError(f"{job} asks for others, and nobody here accepts them")
 
 
 #: The code of a kill that somebody asked for; all others end a session.
@@ -137,6 +156,11 @@ class Room:
         inherited: Claimed jobs of an earlier manager, to be looked at when the engine starts.
         unpushed: Jobs of an earlier manager that nobody pushed again; they are watched, not counted.
         untold: Jobs of an earlier manager with hooks that were not told.
+        known: The job of a number, where this manager knows it.
+        push: Accepts what a job requires, or what cleans up after it: a plan, and the job that asks.
+        graph: Which jobs need which.
+        foreign: Statuses of jobs of other runs that jobs of this one need.
+        blocked: Waiting jobs that can't go on by themselves.
         rebooted: This host was booted since an earlier manager ran.
         unreleased: Jobs whose claims are to be given back, as soon as the store takes them.
         clock: UTC seconds.
@@ -160,6 +184,11 @@ class Room:
     owner: str
     find: Callable[[Row], Job]
     budget: FailureBudget = field(default_factory=FailureBudget)
+    known: Callable[[int], Job | None] = field(default=_knows_none)
+    push: Callable[[Plan, Job], Awaitable[list[Job]]] = field(default=_takes_none)
+    graph: Graph = field(default_factory=Graph)
+    foreign: dict[int, int] = field(default_factory=dict)
+    blocked: set[int] = field(default_factory=set)
     inherited: list[Live] = field(default_factory=list)
     unpushed: set[int] = field(default_factory=set)
     untold: list[Job] = field(default_factory=list)
@@ -202,6 +231,11 @@ class Room:
         return sum(count for status, count in self.counts.items() if not status.final)
 
     @property
+    def going(self) -> int:
+        """Those of them that go on by themselves."""
+        return self.unfinished - len(self.blocked)
+
+    @property
     def jobs(self) -> int:
         """All jobs of the run."""
         return sum(self.counts.values())
@@ -226,6 +260,12 @@ class Room:
             self.stop = reason
         self.wake.set()
         self.claim_wanted.set()
+
+    def note_queued(self, jobs: Sequence[Job]) -> None:
+        """These may run by now: do they go before what is ready already?"""
+        if self.ready and not self.overtaken:
+            first, last = min(map(turn, jobs)), max(turn(live.job) for live in self.ready)
+            self.overtaken = first < last
 
     def leave(self, job: Job) -> None:
         """The job's start is over: its fork is free."""

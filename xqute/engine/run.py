@@ -20,6 +20,8 @@ from ..settings import (
 )
 from ..states import Reason
 from .adopter import Adopter
+from .cleaning import Cleaner
+from .concluding import Concluder
 from .finish import finish, survive, uncancel
 from .killer import Killer
 from .lifecycle import Lifecycle
@@ -43,8 +45,12 @@ class Engine:
         self._room = room
         self._lifecycle = lifecycle
         self._killer = killer
-        self._submitter = Submitter(room, lifecycle, self._handed)
-        self._watcher = Watcher(room, lifecycle, self._again, killer.too_long, self._submitter.fill)
+        self._concluder = Concluder(room, lifecycle)
+        self._submitter = Submitter(room, lifecycle, self._concluder, self._handed)
+        self._watcher = Watcher(
+            room, lifecycle, self._concluder, self._again, killer.too_long, self._submitter.fill
+        )
+        lifecycle.ended_for_good = Cleaner(room, lifecycle).ended_for_good
         self._adopter = Adopter(room, lifecycle, self._submitter, self._watcher, handed=self._handed)
         self._requests = Requests(room, lifecycle, killer, ownership)
         self._bug: Exception | None = None
@@ -96,6 +102,7 @@ class Engine:
             group.create_task(self._serve(self._watcher.run), name="xqute watcher"),
             group.create_task(self._serve(lifecycle.recorder.run), name="xqute recorder"),
             group.create_task(self._serve(partial(self._requests.run, group)), name="xqute requests"),
+            group.create_task(self._serve(self._concluder.reports.run), name="xqute reports"),
         ]
         self._killer.meet(self._submitter, self._watcher, group)
         lifecycle.lines.open(group)
@@ -147,7 +154,7 @@ class Engine:
         if self._room.stop is not None:
             return True
         quiet = self._lifecycle.lines.empty and self._lifecycle.recorder.clean
-        return quiet and not self._room.held and self._room.unfinished == 0
+        return quiet and not self._room.held and self._room.going == 0
 
     def _take_cancellation(self) -> None:
         """Whoever cancels the engine wants it to stop; it does so in order, then says so."""

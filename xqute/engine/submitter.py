@@ -15,6 +15,7 @@ from ..scheduler import Outcome
 from ..settings import SUBMIT_BOUND_SECONDS, TROUBLE_MIN_SECONDS
 from ..states import JobEvent, JobStatus, Reason, WaitReason
 from .claimer import Claimer
+from .concluding import Concluder
 from .finish import finish
 from .lifecycle import Lifecycle
 from .preparing import prepare
@@ -27,10 +28,13 @@ log = logging.getLogger("xqute.engine")
 class Submitter:
     """One task that claims, prepares and submits; trouble of the infrastructure makes it pause."""
 
-    def __init__(self, room: Room, lifecycle: Lifecycle, handed: Callable[[Live], None]) -> None:
+    def __init__(
+        self, room: Room, lifecycle: Lifecycle, concluder: Concluder, handed: Callable[[Live], None]
+    ) -> None:
         """Call `handed` when the scheduler has a job."""
         self._room = room
         self._lifecycle = lifecycle
+        self._concluder = concluder
         self._handed = handed
         self._pause = Pause(self._has_begun)
         self.claimer = Claimer(room, lifecycle)
@@ -75,7 +79,10 @@ class Submitter:
 
     async def _work(self) -> None:
         """Hand over what is ready; what comes next is claimed and written while that runs."""
-        await self._submit_ready()
+        if self._room.overtaken:
+            await self._lifecycle.recorder.flush()  # what goes before them is claimed first
+        else:
+            await self._submit_ready()
         await self.claimer.claim()
         await self._submit_ready()
         for live in tuple(self._room.ready):
@@ -166,7 +173,7 @@ class Submitter:
             log.exception("%s can't be wrapped", live.job)
             self._forget(live)
             told = f"{type(exc).__name__}: {exc}"
-            self._lifecycle.refuse(live.job, Reason("WRAP_FAILED", {"message": told}))
+            self._concluder.refuse(live.job, Reason("WRAP_FAILED", {"message": told}))
             return False
         return True
 
@@ -265,7 +272,7 @@ class Submitter:
         if not isinstance(error, SubmitError):
             log.error("handing %s over raised", job, exc_info=error)
         told = str(error) if isinstance(error, SubmitError) else f"{type(error).__name__}: {error}"
-        self._lifecycle.refuse(job, Reason("SUBMIT_REFUSED", {"message": told}))
+        self._concluder.refuse(job, Reason("SUBMIT_REFUSED", {"message": told}))
 
     async def _wait_out(self, reason: Reason) -> None:
         room = self._room

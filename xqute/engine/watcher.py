@@ -17,6 +17,7 @@ from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
 from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
 from ..states import Answer, FileNews, FileState, JobErrorStrategy, JobEvent, JobStatus, Presence, Reason
+from .concluding import Concluder
 from .lifecycle import Lifecycle
 from .room import Live, Room
 
@@ -32,6 +33,7 @@ class Watcher:
         self,
         room: Room,
         lifecycle: Lifecycle,
+        concluder: Concluder,
         again: Callable[[Live, Reason], None],
         too_long: Callable[[Live], None],
         freed: Callable[[int], None],
@@ -40,13 +42,14 @@ class Watcher:
 
         Args:
             room: The engine's.
-            lifecycle: Is told what was proved.
+            lifecycle: Is told what jobs do; concluder: how their starts ended.
             again: Hands a start over once more.
             too_long: Stops a job that runs too long.
             freed: Forks may be free: so many beyond those that were given back.
         """
         self._room = room
         self._lifecycle = lifecycle
+        self._concluder = concluder
         self._again = again
         self._too_long = too_long
         self._freed = freed
@@ -81,9 +84,10 @@ class Watcher:
         self._freed(0)
 
     def _can_not_halt(self, live: Live) -> bool:
-        """Whether the run goes on however this job ended."""
+        """Whether the run goes on however this job ended, and with what is ready."""
         halts = live.job.call.options.error_strategy is JobErrorStrategy.HALT
-        return self._room.budget.unlimited and not halts and self._is_here(live)
+        others = live.job.id in self._room.graph or metadir.has_said(live.job.directory)  # they may go first
+        return self._room.budget.unlimited and not halts and not others and self._is_here(live)
 
     def follow(self, live: Live) -> None:
         """A job was handed over: watch it."""
@@ -258,7 +262,7 @@ class Watcher:
             self._lifecycle.apply(live.job, JobEvent.STARTED, self._running(live))
         self._swept.pop(live.job.id, None)
         ended = metadir.claimed_at(live.job.directory) if live.began is not None else None
-        self._lifecycle.conclude(live.job, judgement)
+        self._concluder.conclude(live.job, judgement)
         if ended is not None and live.job.ended is not None:  # it may have ended long before it was noticed
             live.job.ended = min(live.job.ended, max(ended, live.began or ended))
         if judgement.event is JobEvent.RETURNED:

@@ -17,7 +17,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.PARKED: "push it again with resume=True; `xqute resume`, or resume='all', runs all that is "
     "left without a push",
     WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
-    WaitReason.BLOCKED: "mend the job that failed and run it again: this one follows",
+    WaitReason.BLOCKED: "`xqute why {cause}` says what is wrong there; mend it and run that job again: "
+    "`await job.retry()` while its program runs, else `xqute resume`; this one follows",
     WaitReason.LIMIT: "wait, or raise the limit of the task with limits=",
     WaitReason.RESOURCES: "wait, or ask for less; `xqute ls --status live` shows who has it",
     WaitReason.RETRY_DELAY: "wait for its next attempt; `xqute logs {id}` shows what went wrong",
@@ -41,6 +42,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     EndReason.WRAP_FAILED: "the job's definition raised before anything ran: mend it, and push it again",
     EndReason.KILLED: "somebody asked for it; `await job.retry()` or `xqute resume` runs it again",
     EndReason.REJECTED: "it ended with 0, and a plugin did not accept what it made: the reason says why",
+    EndReason.REQUIRE_REFUSED: "it asked for others that can't be run, and the reason says why: "
+    "mend what it asks for, and run it again",
     EndReason.SKIPPED: "nothing: it had nothing to do",
     EndReason.CORRUPT: "something else writes its job.status: look into its directory (`xqute show {id}`)",
 }

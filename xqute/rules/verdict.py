@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 NOT_ITS_FAULT = frozenset({EndReason.NODE_FAIL, EndReason.PREEMPTED})
 
 #: Ends after which the same would only happen again.
-HOPELESS = frozenset({EndReason.SUBMIT_REFUSED, EndReason.WRAP_FAILED})
+HOPELESS = frozenset({EndReason.SUBMIT_REFUSED, EndReason.WRAP_FAILED, EndReason.REQUIRE_REFUSED})
 
 
 def after_failure(options: JobOptions, attempt: int, reason: Reason, chance: float) -> Verdict:

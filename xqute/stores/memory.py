@@ -11,19 +11,21 @@ from itertools import islice
 from xqute.states import JobStatus
 from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
 
+from .numbering import Numbering
+
 
 class _Queue:
     """The queued jobs of one run, as heaps. Entries may be stale: the job has the last word."""
 
     def __init__(self) -> None:
-        self.ready: list[tuple[int, int]] = []
+        self.ready: list[tuple[int, int, int, int]] = []
         self.asleep: list[tuple[float, int]] = []
 
     def add(self, row: Row) -> None:
         if row.after:
             heapq.heappush(self.asleep, (row.after, row.id))
         else:
-            heapq.heappush(self.ready, (-row.priority, row.id))
+            heapq.heappush(self.ready, row.rank)
 
     def due(self, now: float) -> Iterator[int]:
         while self.asleep and self.asleep[0][0] <= now:
@@ -38,7 +40,9 @@ class MemoryStore(Store):
         self.token = secrets.token_hex(4)
         self._newest = 0
         self._jobs: dict[int, Row] = {}
-        self._words: dict[int, tuple[str, list[str]]] = {}
+        self._words: dict[int, tuple[str, str, str]] = {}
+        self._needs: dict[int, tuple[int, ...]] = {}
+        self._naming: Counter[int] = Counter()  # how many jobs name a group
         self._queues: dict[str, _Queue] = {}
         self._counts: dict[str, Counter[int]] = {}
         self._runs: dict[str, RunRow] = {}
@@ -70,14 +74,22 @@ class MemoryStore(Store):
         known = self._runs.get(run)
         return known is not None and bool(owner) and known.owner not in {"", owner}
 
-    async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
-        first = self._newest + 1 if drafts else 0
-        self._newest += len(drafts)
-        for job, draft in enumerate(list(drafts), first):
-            status, priority, call, document, user, tags, _ = draft
-            self._words[job] = (user, tags.split("\n"))
-            self._put(Row(job, run, status, priority, 0, 1, 0.0, "", "", call, document))
-        return first
+    async def accept(self, run: str, drafts: Sequence[Draft], groups: Sequence[Sequence[int]] = ()) -> int:
+        first = self._newest + 1
+        numbering = Numbering(first, len(drafts), groups)
+        # Whatever is wrong with them comes out here, before anything is kept.
+        rows = [_row(run, job, draft, numbering) for job, draft in enumerate(drafts, first)]
+        needs = {group: tuple(members) for group, members in numbering.needs()}
+        for row, draft in zip(rows, drafts, strict=False):
+            self._words[row.id] = (draft.user, draft.tags, draft.task)
+            self._put(row)
+        self._needs.update(needs)
+        self._naming.update(row.group for row in rows if row.group)
+        self._newest += len(rows)
+        return first if rows else 0
+
+    async def needs(self, groups: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
+        return {group: self._needs[group] for group in groups if self._needs.get(group)}
 
     def _put(self, row: Row) -> None:
         counts = self._counts.setdefault(row.run, Counter())
@@ -96,7 +108,7 @@ class MemoryStore(Store):
                 self._put(row._replace(after=0.0))
         rows: list[Row] = []
         while queue.ready and len(rows) < count:
-            row = self._jobs[heapq.heappop(queue.ready)[1]]
+            row = self._jobs[heapq.heappop(queue.ready)[-1]]
             if not row.after and self._claimable(row):
                 rows.append(row._replace(owner=owner, start=row.start + 1))
                 self._put(rows[-1])
@@ -139,12 +151,14 @@ class MemoryStore(Store):
         return list(islice((row for row in later if self._matches(row, query)), max(query.limit, 0)))
 
     def _matches(self, row: Row, query: Query) -> bool:
-        user, tags = self._words[row.id]
+        user, tags, task = self._words[row.id]
         return (
             query.run in {None, row.run}
             and (not query.statuses or row.status in query.statuses)
             and query.user in {None, user}
-            and (query.tag is None or query.tag in tags)
+            and (query.tag is None or query.tag in tags.split("\n"))
+            and query.task in {None, task}
+            and not (query.top and row.parent)
         )
 
     async def delete(self, ids: Sequence[int]) -> set[int]:
@@ -153,7 +167,15 @@ class MemoryStore(Store):
             row = self._jobs.pop(job)
             self._counts[row.run][row.status] -= 1
             del self._words[job]
+            if row.group:
+                self._let_go(row.group)
         return gone
+
+    def _let_go(self, group: int) -> None:
+        self._naming[group] -= 1
+        if not self._naming[group]:
+            del self._naming[group]
+            del self._needs[group]
 
     async def ask(self, run: str, requests: Sequence[Request]) -> None:
         self._requests.setdefault(run, []).extend(requests)
@@ -169,3 +191,13 @@ class MemoryStore(Store):
         if value is not None:
             self._settings[key] = value
         return self._settings.get(key)
+
+
+def _row(run: str, job: int, draft: Draft, numbering: Numbering) -> Row:
+    status, priority, call, document, _, _, _, _, digest, _, depth, _, _ = draft
+    tree, group, parent = numbering.place(job, draft)
+    # The same number object twice: half the memory.
+    tree = job if tree == job else tree
+    return Row(
+        job, run, status, priority, 0, 1, 0.0, "", "", call, document, tree, depth, digest, group, parent
+    )

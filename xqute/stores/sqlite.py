@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
+from operator import attrgetter
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from xqute.errors import StoreError
 from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
 
+from .numbering import Numbering
 from .sqlite_file import (
     checkpoint,
     connect,
@@ -30,6 +33,7 @@ from .sqlite_file import (
     schema,
     statements,
 )
+from .sqlite_rows import draft_values, job_values, members, query_values, record_values
 
 #: How long a locked file is tried again, and the pauses between, first and longest.
 LOCK_SECONDS: Final = 10.0
@@ -45,8 +49,13 @@ CHECKPOINT_ROWS: Final = 500
 #: What the last checkpoint may take before the program goes on without it.
 CLOSE_SECONDS: Final = 10.0
 
+#: The schema that jobs with needs came with.
+_TREES: Final = 3
+
 T = TypeVar("T")
-_WIDTH: Final = len(Row._fields)
+
+#: A transaction that returns T; the event loop may go round at each of its yields.
+Steps = Generator[None, None, T]
 
 
 class SqliteStore(Store):
@@ -148,21 +157,34 @@ class SqliteStore(Store):
         rows = await self._read(lambda db: db.execute(self._sql["runs"], find).fetchall())
         return [RunRow(*row) for row in rows]
 
-    async def accept(self, run: str, drafts: Sequence[Draft]) -> int:
-        if len(drafts) == 1:
-            row = _draft_values(run, drafts[0])
-            first = await self._write(lambda db: db.execute(self._sql["accept"], row).lastrowid, 1)
-            return first or 0
-        rows = (_draft_values(run, draft) for draft in drafts)
-        return await self._all_or_none("accept", rows, len(drafts), self._first_of(len(drafts)))
+    async def accept(self, run: str, drafts: Sequence[Draft], groups: Sequence[Sequence[int]] = ()) -> int:
+        if len(drafts) == 1 and not (drafts[0].tree or drafts[0].group or drafts[0].parent):
+            one = draft_values(run, drafts[0])
+            return await self._write(lambda db: db.execute(self._sql["accept_alone"], one).lastrowid or 0, 1)
 
-    def _first_of(self, count: int) -> Callable[[sqlite3.Connection, int], int]:
-        # Nobody else writes during a transaction, so the ids follow each other.
-        def first(db: sqlite3.Connection, _: int) -> int:
-            newest: int = db.execute(self._sql["newest"]).fetchone()[0]
-            return newest - count + 1
+        def accepting(db: sqlite3.Connection) -> Steps[int]:
+            # Nobody else writes during a transaction, so the ids follow each other.
+            first: int = db.execute(self._sql["newest"]).fetchone()[0] + 1
+            numbering = Numbering(first, len(drafts), groups)
+            yield from self._each(db, "accept", job_values(run, first, drafts, numbering))
+            yield from self._each(db, "need", members(numbering))
+            return first
 
-        return first if count else lambda *_: 0
+        return await self._all_or_none(accepting, len(drafts) + sum(map(len, groups))) if drafts else 0
+
+    async def needs(self, groups: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
+        found: dict[int, tuple[int, ...]] = {}
+        for some in _parts(groups):
+            found |= await self._read(partial(self._needs, groups=some))
+            await asyncio.sleep(0)
+        return found
+
+    def _needs(self, db: sqlite3.Connection, groups: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        if db.execute(self._sql["version"]).fetchone()[0] < _TREES:  # an older file, opened for reading
+            return {}
+        rows = ((group, db.execute(self._sql["needs"], (group,))) for group in groups)
+        found = {group: tuple(member for (member,) in cursor) for group, cursor in rows}
+        return {group: needed for group, needed in found.items() if needed}
 
     async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
         if count < 1:
@@ -170,8 +192,7 @@ class SqliteStore(Store):
         await self._wake(run, now)
         claim = {"owner": owner, "run": run, "count": count}
         found = await self._write(lambda db: db.execute(self._sql["claim"], claim).fetchall(), count)
-        found.sort(key=lambda row: (row[_WIDTH:], row[0]))
-        return [Row(*row[:_WIDTH]) for row in found]
+        return sorted((Row(*row) for row in found), key=attrgetter("rank"))
 
     async def _wake(self, run: str, now: float) -> None:
         wake = {"run": run, "now": now, "count": BREATH_ROWS}
@@ -182,33 +203,34 @@ class SqliteStore(Store):
             await asyncio.sleep(0)
 
     async def release(self, owner: str, ids: Sequence[int]) -> None:
-        rows = ((job, owner) for job in ids)
-        await self._all_or_none("release", rows, len(ids), lambda *_: None)
+        rows = [(job, owner) for job in ids]
+        await self._all_or_none(partial(self._each, name="release", rows=rows), len(ids))
 
     async def record(self, records: Sequence[Record]) -> set[int]:
-        def fenced(db: sqlite3.Connection, changed: int) -> set[int]:
+        if len(records) == 1:
+            one = record_values(records[0])
+            changed = await self._write(lambda db: db.execute(self._sql["record"], one).rowcount, 1)
+            return set() if changed else {records[0].id}
+
+        def recording(db: sqlite3.Connection) -> Steps[set[int]]:
+            changed = yield from self._each(db, "record", map(record_values, records))
             if changed == len(records):
                 return set()
             return {record.id for record in records if self._is_fenced(db, record)}
 
-        rows = map(_record_values, records)
-        if len(records) == 1:
-            one = next(rows)
-            changed = await self._write(lambda db: db.execute(self._sql["record"], one).rowcount, 1)
-            return set() if changed else {records[0].id}
-        return await self._all_or_none("record", rows, len(records), fenced)
+        return await self._all_or_none(recording, len(records))
 
     def _is_fenced(self, db: sqlite3.Connection, record: Record) -> bool:
         start, owner = db.execute(self._sql["fence"], (record.id,)).fetchone() or (None, None)
         return start != record.start or bool(record.owner and owner and owner != record.owner)
 
     async def get(self, ids: Sequence[int]) -> list[Row]:
-        rows: list[Row] = []
-        for first in range(0, len(ids), BREATH_ROWS):
-            if first:
+        found: list[Row] = []
+        for some in _parts(ids):
+            if found:
                 await asyncio.sleep(0)
-            rows += await self._get(ids[first : first + BREATH_ROWS])
-        return rows
+            found += await self._get(some)
+        return found
 
     async def _get(self, ids: Sequence[int]) -> list[Row]:
         one = self._sql["get"]
@@ -220,33 +242,31 @@ class SqliteStore(Store):
         return [Row(*row) for row in rows]
 
     def _page(self, db: sqlite3.Connection, query: Query) -> Iterator[tuple[Any, ...]]:
-        limit = max(query.limit, 0)
-        words = {"user": _plain(query.user), "tag": _plain(query.tag)}
-        values = {**query._asdict(), **words, "limit": limit, "statuses": ""}
+        values = query_values(query)
         if not query.statuses:
             return db.execute(self._sql["page"], values)
         if query.run is None:
             values["statuses"] = "".join(f",{int(status)}," for status in query.statuses)
             return db.execute(self._sql["page"], values)
-        rows: list[tuple[Any, ...]] = []
+        found: list[tuple[Any, ...]] = []
         for status in set(query.statuses):
-            rows += db.execute(self._sql["page_of_status"], {**values, "status": status})
-        return islice(sorted(rows), limit)
+            found += db.execute(self._sql["page_of_status"], {**values, "status": status})
+        return islice(sorted(found), values["limit"])
 
     async def counts(self, run: str) -> Mapping[int, int]:
         return dict(await self._read(lambda db: db.execute(self._sql["counts"], (run,)).fetchall()))
 
     async def delete(self, ids: Sequence[int]) -> set[int]:
         gone: set[int] = set()
-        for first in range(0, len(ids), BREATH_ROWS):
-            some = ids[first : first + BREATH_ROWS]
-            await self._all_or_none("delete", ((job,) for job in some), len(some), lambda *_: None)
+        for some in _parts(ids):
+            rows = [(job,) for job in some]
+            await self._all_or_none(partial(self._each, name="delete", rows=rows), len(some))
             gone |= set(some) - {row.id for row in await self._get(some)}
         return gone
 
     async def ask(self, run: str, requests: Sequence[Request]) -> None:
-        rows = ((run, *request) for request in requests)
-        await self._all_or_none("ask", rows, len(requests), lambda *_: None)
+        rows = [(run, *request) for request in requests]
+        await self._all_or_none(partial(self._each, name="ask", rows=rows), len(requests))
         self._seen.clear()  # what this connection writes does not change its own number
 
     async def asked(self, run: str) -> list[Request]:
@@ -308,32 +328,33 @@ class SqliteStore(Store):
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_MAX_SECONDS)
 
-    async def _all_or_none(
-        self,
-        name: str,
-        rows: Iterator[Any],
-        count: int,
-        answer: Callable[[sqlite3.Connection, int], T],
-    ) -> T:
-        """Run a statement for each row, in one transaction; `answer` is asked at its end."""
-        statement = self._sql[name]
+    def _each(self, db: sqlite3.Connection, name: str, rows: Iterable[Any]) -> Steps[int]:
+        """Run a statement for each row; returns how many rows it changed."""
+        changed, rest = 0, iter(rows)
+        while batch := list(islice(rest, BREATH_ROWS)):
+            changed += db.executemany(self._sql[name], batch).rowcount
+            yield
+        return changed
+
+    async def _all_or_none(self, work: Callable[[sqlite3.Connection], Steps[T]], count: int) -> T:
+        """Do what changes about `count` rows in one transaction."""
 
         def at_once(db: sqlite3.Connection) -> T:
             with db:
                 db.execute(self._sql["begin"])
-                return answer(db, db.executemany(statement, values).rowcount)
+                steps = _Answered(work(db))
+                for _ in steps:
+                    pass
+            return steps.answer
 
         if count <= BREATH_ROWS:
-            values = list(rows)
             return await self._write(at_once, count)
-        changed = 0
         async with self._transaction() as db:
-            while batch := list(islice(rows, BREATH_ROWS)):
-                changed += db.executemany(statement, batch).rowcount
+            steps = _Answered(work(db))
+            for _ in steps:
                 await asyncio.sleep(0)
-            done = answer(db, changed)
         self._written(count)
-        return done
+        return steps.answer
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[sqlite3.Connection]:
@@ -361,17 +382,18 @@ class SqliteStore(Store):
             )
 
 
-def _draft_values(run: str, draft: Draft) -> Sequence[Any]:
-    status, priority, call, document, user, tags, title = draft
-    return run, status, priority, call, document, _plain(user), _plain(tags), _plain(title)
+class _Answered(Generic[T]):
+    """Steps, and what they returned after the last one."""
+
+    answer: T
+
+    def __init__(self, steps: Steps[T]) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[None]:
+        self.answer = yield from self._steps
 
 
-def _record_values(record: Record) -> Mapping[str, Any]:
-    return {**record._asdict(), "uid": _plain(record.uid)}
-
-
-def _plain(text: str | None) -> str | None:
-    """The text with readable escapes for what is no unicode (bytes of a file's name)."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _parts(items: Sequence[int]) -> Iterator[Sequence[int]]:
+    """What may be done without letting the event loop breathe, one part after the other."""
+    return (items[first : first + BREATH_ROWS] for first in range(0, len(items), BREATH_ROWS))

@@ -1,7 +1,8 @@
 -- The statements of SqliteStore. "-- name: a sentence" begins one; {row} stands for the section `row`.
 
 -- row: The columns of a Row, in its order.
-id, run, status, priority, start, attempt, after, owner, uid, call, document
+id, run, status, priority, start, attempt, after, owner, uid, call, document,
+tree, depth, digest, need_group, parent
 
 -- begin: Take the lock of writers now, so that nothing can change between reading and writing.
 BEGIN IMMEDIATE
@@ -10,11 +11,30 @@ BEGIN IMMEDIATE
 COMMIT
 
 -- accept: Keep a new job.
-INSERT INTO job (run, status, priority, call, document, user, tags, title)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO job (
+    run, status, priority, call, document, user, tags, title, task, digest, depth,
+    tree, need_group, parent
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
--- newest: The id of the job accepted last on this connection.
-SELECT last_insert_rowid()
+-- accept_alone: Keep a new job that is a tree of its own, named after the id it gets here.
+INSERT INTO job (run, status, priority, call, document, user, tags, title, task, digest, depth, tree)
+VALUES (
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0)
+)
+
+-- newest: The highest id given so far.
+SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'job'
+
+-- need: Keep a member of a group.
+INSERT INTO need (need_group, place, job) VALUES (?, ?, ?)
+
+-- version: The schema of the file.
+PRAGMA user_version
+
+-- needs: The members of a group.
+SELECT job FROM need WHERE need_group = ? ORDER BY place
 
 -- wake: Put jobs whose time has come among those that may run, some at a time.
 UPDATE job SET after = 0
@@ -33,7 +53,7 @@ WHERE id IN (
     ORDER BY priority DESC, tree, depth DESC, id
     LIMIT :count
 )
-RETURNING {row}, -priority, tree, -depth
+RETURNING {row}
 
 -- release: Give back a claim that was never handed over.
 UPDATE job SET owner = '', start = start - 1
@@ -59,6 +79,8 @@ WHERE id > :beyond
     AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
     AND (:user IS NULL OR user = :user)
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+    AND (:task IS NULL OR task = :task)
+    AND (NOT :top OR parent = 0)
 ORDER BY id
 LIMIT :limit
 
@@ -67,6 +89,8 @@ SELECT {row} FROM job
 WHERE run = :run AND status = :status AND id > :beyond
     AND (:user IS NULL OR user = :user)
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+    AND (:task IS NULL OR task = :task)
+    AND (NOT :top OR parent = 0)
 ORDER BY id
 LIMIT :limit
 

@@ -21,7 +21,7 @@ log = logging.getLogger("xqute.stores")
 APPLICATION_ID: Final = 0x78717574
 
 #: What leads from each schema to the next; the schema's number is how many were run.
-STEPS: Final = ("sqlite_schema_1.sql", "sqlite_schema_2.sql")
+STEPS: Final = ("sqlite_schema_1.sql", "sqlite_schema_2.sql", "sqlite_schema_3.sql")
 
 #: RETURNING came with 3.35 (https://sqlite.org/changes.html).
 OLDEST_SQLITE: Final = (3, 35, 0)

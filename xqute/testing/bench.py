@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from .. import metadir
-from ..job import Job
+from ..job import Job, Sources
 from ..options import JobOptions, apply_options
 from ..scheduler import Scheduler
 from ..schedulers.local import processes
 from ..states import Answer, FileNews, FileState, Presence, Reason
-from ..task import Command, make_call
+from ..store import Row
+from ..work import Command, make_work
 from ..wrapper import quote
 
 #: Between two looks at what has no event: a file of a job, an answer of a scheduler.
@@ -42,6 +43,10 @@ class BenchKeeper:
         self.root = self.cwd = str(root)
         self.token = f"bench{os.getpid()}-{time.time_ns():x}"
 
+    async def sources(self, job: Job) -> Sources:
+        """It needs nobody."""
+        return Sources()
+
     async def wait(self, job: Job) -> None:
         """There is no engine to wait for."""
         raise NotImplementedError("a job of a bench is awaited by `bench.end(job)`")
@@ -54,7 +59,11 @@ class BenchKeeper:
         """There is no engine to ask."""
         raise NotImplementedError("a job of a bench is started again by `bench.again(job)`")
 
-    def why_queued(self, job: Job) -> Reason | None:
+    async def delete(self, job: Job, *, force: bool) -> None:
+        """There is no store to delete it from."""
+        raise NotImplementedError("a job of a bench is gone with its directory")
+
+    def why_waits(self, job: Job) -> Reason | None:
         """It is where the test put it."""
         return None
 
@@ -118,7 +127,7 @@ class Bench:
 
     async def job(self, command: Command, *, title: str = "", **options: Any) -> Job:
         """A job at its first start, its script written, not handed over."""
-        call = make_call(command, apply_options(JobOptions(), {"title": title, "grace": 2.0, **options}))
+        call = make_work(command, apply_options(JobOptions(), {"title": title, "grace": 2.0, **options}))
         job = self.scheduler.get_job_class()(len(self._jobs) + 1, call, self._keeper, time.time())
         self._jobs.append(job)
         await self._write(job, start=1)
@@ -151,7 +160,11 @@ class Bench:
     def copy(self, job: Job) -> Job:
         """The same job as another process knows it: by what a store kept."""
         twin = type(job)(job.id, job.call, self._keeper, job.created)
-        twin.restore(job.status, job.start, job.attempt, job.uid, job.document())
+        row = Row(
+            *(job.id, "", int(job.status), 0, job.start, job.attempt, job.after, "", job.uid),
+            *(job.call.as_json(), job.document(), job.tree, job.depth, job.digest, job.group, 0),
+        )
+        twin.restore(row)
         return twin
 
     async def _write(self, job: Job, start: int) -> None:

@@ -24,6 +24,7 @@ from xqute.states import JobStatus
 from xqute.store import Draft, Query, Row, Store
 
 from .drafts import AWKWARD, NOW, QUEUED, claimed, draft, record, run_row
+from .needing import NeedingConformance
 from .owning import OwningConformance
 
 
@@ -36,7 +37,7 @@ class Interrupted(list[Draft]):
 
 
 @pytest.mark.asyncio
-class StoreConformance(OwningConformance):
+class StoreConformance(NeedingConformance, OwningConformance):
     """Inherit, override the fixture `store`, and say in the attributes what it can't."""
 
     #: Whether it remembers after `close` and `open`.
@@ -66,7 +67,7 @@ class StoreConformance(OwningConformance):
 
         job = await store.accept("run", [given])
 
-        expected = Row(job, "run", 1, -3, 0, 1, 0.0, "", "", "the call", "the document")
+        expected = Row(job, "run", 1, -3, 0, 1, 0.0, "", "", "the call", "the document", job, 0, "", 0, 0)
         assert await store.get([job]) == [expected]
 
     async def test_texts_come_back_character_for_character(self, store: Store) -> None:

@@ -19,7 +19,7 @@ from xqute.plugins.console.moment import Closing, Moment, Pace
 from xqute.plugins.console.terminal import Terminal, plain
 from xqute.report import Stats
 from xqute.states import JobStatus, Reason
-from xqute.task import make_call
+from xqute.work import make_work
 
 EVIL = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07[bold]b[/bold] :smile: \x9b1m \u202ertl \x07"
 SHOW_CURSOR = "\x1b[?25h"
@@ -44,7 +44,7 @@ class Run:
 
     def failed_job(self, title="sad", stderr="", *, retry=False):
         """A job of which an attempt just failed."""
-        call = make_call(["false"], apply_options(JobOptions(), {"title": title}))
+        call = make_work(["false"], apply_options(JobOptions(), {"title": title}))
         job = Job(next(self._ids), call, self, 0.0)
         (job.metadir / "job.stderr").write_bytes(os.fsencode(stderr))
         job.will_retry = retry
@@ -103,6 +103,31 @@ async def test_a_terminal_has_a_bar_with_the_counts(run):
 
     assert "3 of 9" in shown
     assert "4 queued · 2 running · 3 finished" in shown
+
+
+async def test_jobs_that_wait_for_others_are_counted_apart_and_are_blocked_when_nothing_goes_on(run):
+    run.counts = {JobStatus.WAITING: 5, JobStatus.QUEUED: 4, JobStatus.RUNNING: 2}
+    console = Console(run, out := screen(no_color=True))
+    await console.on_init(None)
+    await asyncio.sleep(0)
+    run.counts = {JobStatus.WAITING: 5, JobStatus.FINISHED: 5, JobStatus.FAILED: 1}
+    run.running = False
+
+    await console.on_shutdown(None, run)
+
+    live, _, closing = written(out).rpartition(SHOW_CURSOR)
+    assert "5 waiting · 4 queued · 2 running" in live
+    assert "blocked" in closing
+    assert "waiting" not in closing
+
+
+async def test_who_waits_when_a_run_was_stopped_is_not_blocked(run):
+    run.counts = {JobStatus.WAITING: 5, JobStatus.FAILED: 1}
+    run.stop_reason = "halted because job 7 failed"
+
+    shown = await play(run, pipe())
+
+    assert "xqute: 5 waiting · 1 failed in " in shown
 
 
 async def test_a_pipe_gets_plain_lines_only(run):

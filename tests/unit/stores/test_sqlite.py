@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import stat
 import sys
+from collections.abc import Awaitable
 from contextlib import closing
 from pathlib import Path
 
@@ -41,7 +42,8 @@ async def main():
     sys.stdin.read()
     store = SqliteStore(path)
     await store.open()
-    print(store.token, await store.accept("run", [JOB]))
+    [row] = await store.get([await store.accept("run", [JOB])])
+    print(store.token, row.id, row.tree)
     await store.close()
 asyncio.run(main())
 """
@@ -122,8 +124,10 @@ async def store(path):
     await store.close()
 
 
-#: A dump of what the first schema's xqute left, when its manager died.
-FIRST_SCHEMA = Path(__file__).parents[2] / "data" / "store_of_schema_1.sql"
+#: Dumps of what the xqute of an older schema left, when its manager died.
+FIRST_SCHEMA, SECOND_SCHEMA = (
+    Path(__file__).parents[2] / "data" / f"store_of_schema_{number}.sql" for number in (1, 2)
+)
 
 
 def schema_number(path: Path) -> int:
@@ -244,11 +248,11 @@ async def test_a_newer_schema_is_refused(path) -> None:
     await newer.open()
     await newer.close()
 
-    words = r"written by a newer xqute \(schema 8, this one knows 2\): update xqute"
+    words = r"written by a newer xqute \(schema 9, this one knows 3\): update xqute"
     with pytest.raises(SchemaMismatch, match=words):
         await SqliteStore(path).open()
 
-    assert schema_number(path) == 8
+    assert schema_number(path) == 9
 
 
 async def test_an_older_schema_is_migrated_with_all_it_holds(path) -> None:
@@ -265,7 +269,7 @@ async def test_an_older_schema_is_migrated_with_all_it_holds(path) -> None:
     await newer.close()
     assert [row.document for row in rows] == ["newer"] * 3
     assert newer.token == older.token
-    assert schema_number(path) == 3
+    assert schema_number(path) == 4
 
 
 async def test_a_store_that_the_first_schema_s_xqute_left_is_read_and_goes_on(path) -> None:
@@ -282,23 +286,47 @@ async def test_a_store_that_the_first_schema_s_xqute_left_is_read_and_goes_on(pa
     assert statuses == {1: (6, 1, ""), 2: (7, 1, ""), 3: (6, 1, ""), 4: (2, 1, "4242-abcd"), 5: (2, 0, "")}
     assert await store.own(run._replace(owner="heir"), run.owner)
     assert [row.id for row in await store.claim("heir", run.id, 9, 2e9)] == [5]
-    assert schema_number(path) == 2
+    assert schema_number(path) == 3
     await store.close()
 
 
-async def test_a_store_of_an_older_schema_is_read_without_being_changed(path) -> None:
+async def test_a_store_that_the_second_schema_s_xqute_left_is_read_and_goes_on(path) -> None:
     db = sqlite3.connect(path)
-    db.executescript(FIRST_SCHEMA.read_text())
+    db.executescript(SECOND_SCHEMA.read_text())
+    db.close()
+
+    store = SqliteStore(path)
+    await store.open()
+
+    [run] = await store.runs()
+    rows = await store.page(Query(run=run.id, top=True))
+    assert [row.status for row in rows] == [6, 7, 6, 2, 2, 2]
+    assert {row[-5:] for row in rows} == {(0, 0, "", 0, 0)}
+    assert [(request.job, request.what) for request in await store.asked(run.id)] == [(4, "kill")]
+    assert await store.own(run._replace(owner="heir"), run.owner)
+    drafts = [JOB._replace(depth=1, parent=-1), JOB._replace(group=1)]
+    assert await store.accept(run.id, drafts, [(0, 1)]) == 7
+    assert await store.needs([8]) == {8: (7, 1)}
+    assert [row.id for row in await store.claim("heir", run.id, 9, 2e9)] == [5, 6, 7, 8]
+    assert schema_number(path) == 3
+    await store.close()
+
+
+@pytest.mark.parametrize(("left", "number", "jobs"), [(FIRST_SCHEMA, 1, 5), (SECOND_SCHEMA, 2, 6)])
+async def test_a_store_of_an_older_schema_is_read_without_being_changed(path, left, number, jobs) -> None:
+    db = sqlite3.connect(path)
+    db.executescript(left.read_text())
     db.close()
     store = SqliteStore(path, readonly=True)
 
     await store.open()
 
-    assert len(await store.page(Query())) == 5
+    assert len(await store.page(Query())) == jobs
+    assert await store.needs([1]) == {}
     with pytest.raises(StoreError, match="was opened for reading only"):
         await store.accept("run", [JOB])
     await store.close()
-    assert schema_number(path) == 1
+    assert schema_number(path) == number
 
 
 async def test_reading_a_store_that_is_not_there_makes_none(path) -> None:
@@ -316,7 +344,7 @@ async def test_a_migration_that_fails_changes_nothing(store, path) -> None:
     with pytest.raises(StoreError, match="no such table: missing"):
         await SqliteStore(path, steps=steps).open()
 
-    assert schema_number(path) == 2
+    assert schema_number(path) == 3
     await store.open()
     assert [row.document for row in await store.page(Query())] == ["document"]
 
@@ -328,9 +356,10 @@ async def test_processes_that_open_a_new_file_at_once_share_it(path) -> None:
 
     said = await finished(*processes)
 
-    tokens, jobs = zip(*said, strict=True)
+    tokens, jobs, trees = zip(*said, strict=True)
     assert len(set(tokens)) == 1
     assert sorted(jobs) == ["1", "2", "3", "4"]
+    assert trees == jobs
 
 
 # Its locks
@@ -439,19 +468,39 @@ async def test_the_claim_walks_the_index_of_ready_jobs_and_sorts_nothing(store) 
     assert not [step for step in steps if "SCAN" in step or "ORDER BY" in step]
 
 
-async def claim_steps(store: SqliteStore, count: int) -> int:
-    """Instructions of SQLite's machine that a claim takes."""
-    steps = 0
+async def steps(store: SqliteStore, doing: Awaitable[object]) -> int:
+    """Instructions of SQLite's machine that something takes."""
+    count = 0
 
     def step() -> None:
-        nonlocal steps
-        steps += 1
+        nonlocal count
+        count += 1
 
     store._connection.set_progress_handler(step, 1)
-    rows = await store.claim("me", "run", count, 1.0)
+    await doing
     store._connection.set_progress_handler(None, 0)
-    assert len(rows) == count
-    return steps
+    return count
+
+
+async def claim_steps(store: SqliteStore, count: int) -> int:
+    """What a claim takes."""
+    claiming = asyncio.ensure_future(store.claim("me", "run", count, 1.0))
+    taken = await steps(store, claiming)
+    assert len(claiming.result()) == count
+    return taken
+
+
+async def delete_steps(store: SqliteStore, dependents: int) -> int:
+    """What it takes to forget one of the jobs that share a group."""
+    drafts = [JOB, *[JOB._replace(group=1, status=6)] * dependents]
+    first = await store.accept("run", drafts, [[0] * dependents])
+    return await steps(store, store.delete([first + 1]))
+
+
+async def test_forgetting_one_of_many_jobs_that_share_a_group_costs_the_same_as_of_two(store) -> None:
+    among_two = await delete_steps(store, 2)
+
+    assert await delete_steps(store, 20_000) <= 1.1 * among_two
 
 
 async def test_a_claim_costs_the_same_among_1000_and_among_100_000_queued_jobs(store) -> None:

@@ -71,9 +71,25 @@ class Pace:
 
 
 class Moment:
-    """A run at one moment, in the words of the display."""
+    """A run at one moment, in the words of the display.
 
-    def __init__(self, counts: Mapping[JobStatus, int], retries: int, pace: Pace, reused: int = 0) -> None:
+    Args:
+        counts: Its jobs by status.
+        retries: How often a job is or was tried again.
+        pace: How fast they end.
+        reused: How many of those that ended had done so in an earlier session.
+        over: Nothing goes on by itself any more: who waits now waits for what failed.
+    """
+
+    def __init__(
+        self,
+        counts: Mapping[JobStatus, int],
+        retries: int,
+        pace: Pace,
+        reused: int = 0,
+        *,
+        over: bool = False,
+    ) -> None:
         """Count the statuses together that mean one thing to people."""
         self.counts = counts
         self.jobs = sum(counts.values())
@@ -83,9 +99,11 @@ class Moment:
         self.rate = pace.now
         self.total_rate = (self.ended - reused) / self.seconds if self.seconds else 0.0
         open_jobs = self.jobs - self.ended
+        waiting = counts.get(JobStatus.WAITING, 0)
         self.left = open_jobs / self.rate if self.rate and open_jobs else None
         self._groups = [
-            ("queued", open_jobs - running, "cyan"),
+            ("blocked", waiting, "yellow") if over else ("waiting", waiting, "cyan"),
+            ("queued", open_jobs - running - waiting, "cyan"),
             ("running", running, "blue"),
             ("finished", counts.get(JobStatus.FINISHED, 0), "green"),
             ("reused", reused, "green"),

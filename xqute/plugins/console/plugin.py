@@ -160,13 +160,15 @@ class Console:
         failed = [told for told in self._failed if told.job.status is JobStatus.FAILED]
         stop = self._xqute.stop_reason
         metadir = plain(str(self._xqute.metadir), PATH_WIDTH)
-        closing = Closing(self._moment(), failed, "" if stop is None else plain(str(stop)), metadir)
+        closing = Closing(
+            self._moment(over=stop is None), failed, "" if stop is None else plain(str(stop)), metadir
+        )
         if closing.moment.jobs or closing.stopped:
             display.close(closing)
 
-    def _moment(self) -> Moment:
+    def _moment(self, *, over: bool = False) -> Moment:
         self._pace.look(_ended(self._stats))
-        return Moment(self._stats.counts, self._retries, self._pace, self._stats.reused)
+        return Moment(self._stats.counts, self._retries, self._pace, self._stats.reused, over=over)
 
 
 def _display(out: RichConsole | None) -> Display:

@@ -86,10 +86,14 @@ class Start:
             self.exit = status
             self._account(used.ru_utime + used.ru_stime, used.ru_maxrss)
         self.until = ticks_now()
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        """Tell whoever waits for its exit."""
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        return True
 
     def _peek(self) -> bool:
         seen = os.waitid(os.P_PID, self.pid, _PEEK)

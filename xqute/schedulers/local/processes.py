@@ -54,6 +54,12 @@ def read(pid: int) -> Process | None:
     return Process(pid, int(fields[2]), int(fields[3]), int(fields[19]))
 
 
+def parent_of(pid: int) -> int:
+    """The number of its parent; 0 when there is no such process."""
+    fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields and fields[0] not in _DEAD else 0
+
+
 def mark_of(pid: int) -> bytes:
     """The mark in the environment a process was started with; empty when it has none."""
     environ = b"\0" + _content(f"/proc/{pid}/environ")

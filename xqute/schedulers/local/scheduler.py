@@ -24,7 +24,9 @@ from .exits import HAS_PIDFDS, Exits, Start
 from .leftovers import Leftovers
 from .processes import Process
 from .reasons import REBOOTED, reason_of
+from .runners import UNTOLD
 from .starting import Starting, descriptor_limit, refusal, snapshot
+from .warm import Warm
 
 log = logging.getLogger("xqute.local")
 
@@ -65,6 +67,7 @@ class LocalScheduler(Scheduler):
         self._exits: Exits | None = None
         self._leftovers = Leftovers()
         self._starting: Starting | None = None
+        self._warm: Warm | None = None
         # Endings that were cancelled; whoever leaves in a hurry brings them to their end.
         self._unfinished: list[Ending] = []
 
@@ -72,6 +75,8 @@ class LocalScheduler(Scheduler):
         stack.push_async_exit(self._close)
         self._starting = Starting()
         self._exits = Exits(self._look, pidfds=self._pidfds)
+        if type(self).launch is Scheduler.launch:
+            self._warm = Warm(self._starting, self._tell, self._exits_of)
         for start in [*self._running.values(), *self._adopted.values()]:
             self._exits.add(start)
 
@@ -83,6 +88,9 @@ class LocalScheduler(Scheduler):
         try:
             await self._leftovers.close(hurry=kind is not None)
         finally:
+            if self._warm is not None:
+                warm, self._warm = self._warm, None
+                await warm.close()
             if self._exits is not None:
                 self._exits.close()
                 self._exits = None
@@ -117,17 +125,23 @@ class LocalScheduler(Scheduler):
     async def submit_jobs(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
         again = [job for job in jobs if job.start > 1]
         refused = await self._clear(again) if again else {}
+        if self._warm is not None:
+            await self._warm.wait_for(jobs)
         return self._start_all(jobs, refused)
 
     def submit_jobs_nowait(self, jobs: Sequence[Job]) -> Sequence[Outcome] | None:
-        # a later start waits until what the earlier one left has ended
-        return None if any(job.start > 1 for job in jobs) else self._start_all(jobs, {})
+        # a later start waits until what the earlier one left has ended, a call for a copy of its runner
+        if any(job.start > 1 for job in jobs) or (self._warm is not None and self._warm.wants(jobs)):
+            return None
+        return self._start_all(jobs, {})
 
     def _start_all(self, jobs: Sequence[Job], refused: Mapping[Job, Outcome]) -> Sequence[Outcome]:
         starting, exits = self._starting, self._exits
         if starting is None or exits is None:
             return [BackendUnavailable("the scheduler 'local' is not open")] * len(jobs)
         environ = snapshot()
+        if self._warm is not None:
+            self._warm.look(environ)
         exits.limit, exits.newest = descriptor_limit(), starting.newest()
         outcomes: list[Outcome] = []
         trouble: BackendUnavailable | None = None
@@ -140,6 +154,9 @@ class LocalScheduler(Scheduler):
 
     def _start(self, job: Job, environ: dict[bytes, bytes], starting: Starting, exits: Exits) -> Outcome:
         argv: Sequence[str] = ()
+        warm = self._start_warm(job)
+        if warm is not None:
+            return warm.pid
         try:
             argv = self.launch(job)
             environ[processes.MARK] = job.mark.encode()
@@ -152,6 +169,16 @@ class LocalScheduler(Scheduler):
         self._ends.pop(job, None)
         exits.add(start)
         return pid
+
+    def _start_warm(self, job: Job) -> Start | None:
+        """Have a process do it that is there already; it tells of the end itself."""
+        if self._warm is None or self.prescript or self.postscript:
+            return None
+        start = self._warm.start(job, job.script(self))
+        if start is not None:
+            self._running[job] = start
+            self._ends.pop(job, None)
+        return start
 
     async def _clear(self, jobs: Sequence[Job]) -> Mapping[Job, Outcome]:
         """End what earlier starts left; what can't be ended keeps its job from starting."""
@@ -167,8 +194,16 @@ class LocalScheduler(Scheduler):
 
     # Watching
 
+    def _exits_of(self, starts: Sequence[Start]) -> None:
+        """Look for the ends of these, of which nobody tells any more."""
+        if self._exits is not None:
+            for start in starts:
+                self._exits.add(start)
+
     def _look(self, starts: Sequence[Start]) -> None:
-        ended = [start for start in starts if start.reap()]
+        self._tell([start for start in starts if start.reap()])
+
+    def _tell(self, ended: Sequence[Start]) -> None:
         for start in ended:
             self._note(start)
         if ended:
@@ -181,7 +216,8 @@ class LocalScheduler(Scheduler):
             del self._adopted[job]
         elif self._running.get(job) is start and code is not None:
             del self._running[job]
-            self._ends[job] = code
+            if code != UNTOLD:
+                self._ends[job] = code
             job.usage = start.usage
         if not start.killers and start.left_something():
             self._leftovers.add(start)

@@ -49,13 +49,24 @@ class Starting:
         """Give the descriptor back."""
         os.close(self._null)
 
-    def spawn(self, argv: Sequence[str], environ: Mapping[bytes, bytes]) -> int:
-        """Start a program in a session of its own; returns its process id."""
+    def spawn(
+        self, argv: Sequence[str], environ: Mapping[bytes, bytes], more: Mapping[int, int] | None = None
+    ) -> int:
+        """Start a program in a session of its own; returns its process id.
+
+        Args:
+            argv: The program and its arguments.
+            environ: Its whole environment.
+            more: Descriptors it gets besides its streams: ours, and what it is there.
+        """
+        streams = self._streams
+        if more:
+            streams = [*streams, *((os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in more.items())]
         return os.posix_spawn(
             argv[0],
             tuple(argv),
             environ,
-            file_actions=self._streams,
+            file_actions=streams,
             setsid=True,
             setsigmask=(),
             setsigdef=_DEFAULTS,

@@ -1,0 +1,62 @@
+"""Files of a job's directory, where anybody may have put anything: opened with care."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import BinaryIO, Final
+
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: No regular file is there: nothing, a link, a socket, or something else on the way to it.
+_NOT_THERE: Final = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
+
+
+def open_regular(path: str, *, follow: bool = False) -> BinaryIO | None:
+    """Open a regular file; None where there is none: nobody waits for a pipe or a device.
+
+    Args:
+        path: Where it is.
+        follow: Also where a link leads to one.
+
+    Raises:
+        OSError: It could not be opened this time.
+    """
+    try:
+        fd = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW)
+    except OSError as exc:
+        if exc.errno in _NOT_THERE:
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    return os.fdopen(fd, "rb")
+
+
+def make_new(path: str) -> BinaryIO:
+    """Make a file, in the place of whatever is there, and never through a link.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    try:
+        fd = os.open(path, _NEW, 0o600)
+    except FileExistsError:
+        os.unlink(path)
+        fd = os.open(path, _NEW, 0o600)
+    return os.fdopen(fd, "w+b")
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a file that is there as a whole or not at all.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    part = f"{path}.part"
+    with make_new(part) as file:
+        file.write(data)
+    os.replace(part, path)

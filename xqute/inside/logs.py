@@ -1,0 +1,88 @@
+"""What a call logs by the standard library's `logging`: `job.log`, a JSON document per line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import traceback
+from typing import Any, Final
+
+LOG: Final = "job.log"
+
+#: A longer text is cut.
+TEXT_MAX_CHARS: Final = 64 * 1024
+
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class JobLog(logging.Handler):
+    """Appends each record to the log of the job. That it can't is no reason for a job to fail."""
+
+    def __init__(self, directory: str) -> None:
+        """The file is made with the first record."""
+        super().__init__()
+        self._path = f"{directory}/{LOG}"
+        self._fd = -1
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; and show it where Python would, if nobody else does."""
+        try:
+            line = json.dumps(_document(record)).encode() + b"\n"
+            if self._fd < 0:
+                self._fd = os.open(self._path, _FLAGS, 0o600)
+            os.write(self._fd, line)
+        except Exception:  # noqa: BLE001  a wrong argument of a record, a full disk, a link in its place
+            self.handleError(record)
+        last = logging.lastResort
+        if last is not None and record.levelno >= last.level and logging.root.handlers == [self]:
+            last.handle(record)
+
+    def close(self) -> None:
+        """Leave the root logger."""
+        logging.root.removeHandler(self)
+        super().close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _document(record: logging.LogRecord) -> dict[str, Any]:
+    error = None
+    if record.exc_info and record.exc_info[0] is not None:
+        error = "".join(traceback.format_exception(*record.exc_info))[:TEXT_MAX_CHARS]
+    return {
+        "date": record.created,
+        "level": record.levelname,
+        "logger": record.name,
+        "text": record.getMessage()[:TEXT_MAX_CHARS],
+        "file": record.pathname,
+        "line": record.lineno,
+        "error": error,
+    }
+
+
+_basic_config: Final = logging.basicConfig
+
+
+def _configure(**given: Any) -> None:
+    """`logging.basicConfig`, which does nothing where the root logger has a handler already: ours is none."""
+    ours = [handler for handler in logging.root.handlers if isinstance(handler, JobLog)]
+    for handler in ours:
+        logging.root.removeHandler(handler)
+    try:
+        _basic_config(**given)
+    finally:
+        for handler in ours:
+            logging.root.addHandler(handler)
+
+
+def listen(directory: str) -> JobLog:
+    """Capture what is logged from now on; from INFO on, unless somebody chose a level already."""
+    root = logging.root
+    if not root.handlers and root.level == logging.WARNING:
+        root.setLevel(logging.INFO)
+    handler = JobLog(directory)
+    root.addHandler(handler)
+    logging.basicConfig = _configure
+    return handler

@@ -1,0 +1,74 @@
+"""Goes through what every copy does, before there are copies.
+
+Python learns while it runs: what it looked up stands in its code from then on. A copy that learns pays
+for that, and for each page of memory it changes doing so; a copy of a process that knows does not.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from .ground import Ground
+from .loading import MARK
+
+#: How often; the interpreter begins to adapt a function with its eighth call.
+TIMES: Final = 16
+
+#: Where files cost little.
+_MEMORY: Final = "/dev/shm"  # noqa: S108  a folder is made there that must be new
+
+
+def nothing() -> None:
+    """What is called."""
+
+
+def rehearse(payload: Mapping[str, Any], do: Callable[[str], int]) -> None:
+    """Do a call of nothing some times; that it can't be done is no harm.
+
+    Args:
+        payload: Of a real call.
+        do: Does the call of a script.
+    """
+    ground = Ground()
+    folder = _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir()
+    directory = f"{folder}/xqute-rehearsal-{os.getpid()}"
+    with suppress(Exception):
+        os.mkdir(directory, 0o700)
+        try:
+            for _ in range(TIMES):
+                do(_write(directory, payload))
+                _empty(directory)
+        finally:
+            _empty(directory)
+            os.rmdir(directory)
+    ground.restore()
+    ground.close()
+
+
+def _write(directory: str, payload: Mapping[str, Any]) -> str:
+    """The script of a call of nothing."""
+    args = binascii.b2a_base64(pickle.dumps(((), {}), 5), newline=False).decode()
+    target = {"target": f"{__name__}:{nothing.__name__}", "args": args, "cleanup": False}
+    wrap = {"env": {**payload["wrap"]["env"], "XQUTE_JOB_METADIR": directory}, "cwd": directory}
+    changed = {
+        "work": {"function": {**payload["work"]["function"], **target}},
+        "needs": [],
+        "required": {},
+        "wrap": wrap,
+    }
+    script = f"{directory}/script"
+    with open(script, "wb") as file:
+        file.write(b"#!/bin/sh\n" + MARK + json.dumps({**payload, **changed}).encode() + b"\n")
+    return script
+
+
+def _empty(directory: str) -> None:
+    for name in os.listdir(directory):
+        os.unlink(f"{directory}/{name}")

@@ -1,0 +1,94 @@
+"""Calls that a call finds it needs: their results, or a new beginning when they are there."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from ..calls import Call, as_call
+from ..errors import OptionError
+from ..options import options_from_json
+from ..plan import Plan, plan
+from .calling import Calling, Leave
+from .files import write_whole
+
+#: What is asked for: `job.call.<name>`, a plan as JSON.
+CALL: Final = "job.call."
+
+
+def require(calling: Calling, calls: Iterable[Any], ok: str) -> list[Any] | Awaitable[list[Any]]:
+    """The results, at once or to be awaited; see `CurrentJob.require`."""
+    if ok != "all":
+        raise OptionError(f"unknown ok={ok!r}: known is 'all'")
+    asked = [as_call(each) for each in calls]
+    return _awaited(calling, asked) if _in_a_loop() else _results(calling, asked)
+
+
+def _in_a_loop() -> bool:
+    """Whether an asynchronous function asks; one that is not need not load asyncio for the question."""
+    if (asyncio := sys.modules.get("asyncio")) is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _awaited(calling: Calling, asked: Sequence[Call]) -> list[Any]:
+    return _results(calling, asked)
+
+
+def _results(calling: Calling, asked: Sequence[Call]) -> list[Any]:
+    fresh = [call for call in dict.fromkeys(asked) if id(call) not in calling.required]
+    missing = _look_up(calling, fresh)
+    if missing:
+        raise Leave(_ask(calling.directory, _plan(calling, missing)))
+    return [calling.needs.fetch(*calling.required[id(call)][1]) for call in asked]
+
+
+def _look_up(calling: Calling, calls: Sequence[Call]) -> list[Call]:
+    """Find the jobs of these calls among those that ended well for this one; those that have none."""
+    if not calls:
+        return []
+    laid = _plan(calling, calls)
+    given = calling.payload["required"]
+    missing = []
+    for call, number in zip(calls, laid.roots, strict=True):
+        digest = laid.nodes[number].digest
+        if not digest:
+            why = "; ".join(laid.unmatched) or "it needs something that can't be compared"
+            raise OptionError(f"can't require {call!r}, which would not be known again: {why}")
+        # The k-th of equal calls is the k-th job, as it is when a script is run again.
+        jobs, k = given.get(digest, ()), calling.equal[digest]
+        calling.equal[digest] += 1
+        if k < len(jobs):
+            calling.required[id(call)] = (call, jobs[k])  # kept, so that its identity stays its own
+        else:
+            missing.append(call)
+    return missing
+
+
+def _plan(calling: Calling, calls: Sequence[Call]) -> Plan:
+    work = calling.payload["work"]
+    # What the job was given, but for what is its own.
+    base = replace(
+        options_from_json(work.get("options", {})),
+        title="",
+        stdin=None,
+        stdout=None,
+        stderr=None,
+        timeout=None,
+    )
+    return plan(calls, base, place=lambda: work["function"]["place"])
+
+
+def _ask(directory: str, laid: Plan) -> str:
+    """Write what is needed; its name."""
+    text = laid.as_json().encode()
+    name = hashlib.sha256(text).hexdigest()[:12]
+    write_whole(f"{directory}/{CALL}{name}", text)
+    return name

@@ -1,0 +1,92 @@
+"""How a job that ended is read: its result, and what it raised. Files only, and nothing is guessed."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+from . import metadir
+from .errors import JobFailed, JobKilled, ResultTooLarge, XquteError
+from .inside.failing import read_error
+from .inside.results import Unpickler, read_result
+from .settings import RESULT_MAX_BYTES
+from .states import JobStatus
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+def source_of(job: Job) -> str:
+    """Where another job finds the result of this one, which ended well."""
+    if job.status is JobStatus.SKIPPED:
+        return "skipped"
+    return "result" if job.call.function is not None else str(job.stdout_file)
+
+
+def result_of(job: Job) -> Any:
+    """What a job that ended well returned, or printed."""
+    if job.status is JobStatus.SKIPPED:
+        return None
+    if job.call.function is not None:
+        return read_result(f"{job.directory}/{metadir.RESULT}")
+    content = metadir.read_output(job.stdout_file, RESULT_MAX_BYTES)
+    if isinstance(content, int):
+        msg = f"{job}: its output of {content} bytes is too large for a result"
+        raise ResultTooLarge(f"{msg}; read {job.stdout_file}")
+    return content.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def failure_of(job: Job) -> JobFailed:
+    """What `await job` raises for one that FAILED; what the call raised is its cause."""
+    told = "\n".join(f"  {line}" for line in job.stderr_tail())
+    end = f"; its last lines on stderr:\n{told}" if told else "; it wrote nothing on stderr"
+    head = f"{job} failed: {job.reason} (attempt {job.attempt}, see {job.directory})"
+    failure = JobFailed(head + end, job, job.reason)
+    failure.__cause__ = raised_by(job)
+    return failure
+
+
+def killed(job: Job) -> JobKilled:
+    """What `await job` raises for one that was KILLED."""
+    return JobKilled(f"{job} was killed: {job.reason}", job, job.reason)
+
+
+def raised_by(job: Job) -> BaseException | None:
+    """The exception that a Python call raised, as it was; None where it can't be had."""
+    if job.call.function is None:
+        return None
+    document = read_error(f"{job.directory}/{metadir.ERROR}")
+    first = error = _raised(document)
+    while document is not None and error is not None:
+        document = document.get("cause")
+        cause = _raised(document)
+        if document is not None and document.get("how") == "cause":
+            error.__cause__ = cause
+        else:
+            error.__context__ = cause
+        error = cause
+    return first
+
+
+def _raised(document: Any) -> BaseException | None:
+    """One exception of a chain."""
+    if not isinstance(document, dict) or not document.get("pickle"):
+        return None
+    try:
+        error = Unpickler(io.BytesIO(base64.b64decode(document["pickle"]))).load()
+    except Exception:  # noqa: BLE001  its class is not here, or does not load: the text is
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def raised_text(job: Job) -> str:
+    """What a Python call raised, in one line: its type and message; empty when nothing says so."""
+    document = read_error(f"{job.directory}/{metadir.ERROR}") if job.call.inside else None
+    if document is None:
+        return ""
+    name = str(document.get("type", ""))
+    message = " / ".join(
+        line.strip() for line in str(document.get("message", "")).splitlines() if line.strip()
+    )
+    return f"{name}: {message}" if message else name

@@ -1,0 +1,266 @@
+"""Accepts calls: plans them as jobs, finds what an earlier session did of them, and stores the rest at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .crash import crash_point
+from .engine.lifecycle import Lifecycle
+from .engine.room import Room
+from .errors import StoreUnavailable
+from .job import Job
+from .keeper import JobKeeper
+from .options import JobOptions, apply_options
+from .pickling import is_need, place, write_place
+from .plan import Node, Plan, plan
+from .rules.definition import plain_digest
+from .settings import TROUBLE_MIN_SECONDS
+from .states import JobStatus
+from .store import Draft
+from .calls import Call
+from .work import make_work
+
+log = logging.getLogger("xqute")
+
+_WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
+
+
+class Pusher:
+    """Everything between a call and a job that the store has."""
+
+    def __init__(self, room: Room, lifecycle: Lifecycle, keeper: JobKeeper) -> None:
+        """Nothing is pushed yet."""
+        self._room = room
+        self._lifecycle = lifecycle
+        self._keeper = keeper
+        self._place = ""
+        self._told: set[str] = set()
+        # Of trees whose jobs asked for others: the ids of what they have, by digest.
+        self._trees: dict[int, dict[str, list[int]]] = {}
+
+    # From users
+
+    def plan(self, calls: Sequence[Any], base: JobOptions, given: Mapping[str, Any]) -> Plan:
+        """The jobs that calls become.
+
+        Raises:
+            OptionError: A call or an option is not usable.
+            GraphError: The calls can't be a tree.
+        """
+        if all(map(_is_plain, calls)):
+            options = apply_options(base, given)
+            works = [make_work(command, options) for command in calls]
+            nodes = [Node(work, "", 0, number, True, number) for number, work in enumerate(works)]  # noqa: FBT003
+            return Plan(nodes, [], list(range(len(nodes))))
+        made = plan(calls, base, given, place=self._place_of_this_program)
+        for told in set(made.unmatched) - self._told:
+            self._told.add(told)
+            log.warning("%s", told)
+        return made
+
+    def _place_of_this_program(self) -> str:
+        if not self._place:
+            self._place = write_place(self._keeper.root, place())
+        return self._place
+
+    async def push(self, planned: Plan) -> list[Job]:
+        """Accept what was planned, all or none; returns the jobs of its roots.
+
+        What an earlier session did of it is found again.
+        """
+        heritage = self._keeper.heritage
+        if not heritage.any:
+            accepted = await self._accept(_Parts.of(planned, [None] * len(planned.nodes)))
+            return [accepted[number] for number in planned.roots]
+        digests = [node.digest or plain_digest(node.work, node.group) for node in planned.nodes]
+        matched = [
+            heritage.match(d, node.work) if d else None
+            for d, node in zip(digests, planned.nodes, strict=True)
+        ]
+        wanted = _wanted(planned, [job is not None and job.status in _WELL for job in matched])
+        used = [job if is_wanted else None for job, is_wanted in zip(matched, wanted, strict=True)]
+        heritage.give_back([job for job, u in zip(matched, used, strict=True) if u is None])
+        return await self._push(planned, used, wanted)
+
+    async def _push(self, planned: Plan, used: Sequence[Job | None], wanted: Sequence[bool]) -> list[Job]:
+        try:
+            accepted = await self._accept(_Parts.of(planned, used, wanted))
+        except BaseException:
+            self._keeper.heritage.give_back(used)
+            raise
+        await self._keeper.enter([job for job in used if job is not None])
+        return _roots(planned, used, wanted, accepted)
+
+    # From jobs
+
+    async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
+        """Accept what a job asks for, in its own tree; what that has already is not accepted again."""
+        tree = self._tree(asker)
+        taken: dict[str, int] = {}
+        there: list[Job | None] = []
+        for node in planned.nodes:
+            ids = tree.get(node.digest, [])
+            place_ = taken.get(node.digest, 0)
+            taken[node.digest] = place_ + 1
+            there.append(self._room.known(ids[place_]) if place_ < len(ids) else None)
+        wanted = _wanted(planned, [job is not None for job in there])
+        used = [job if is_wanted else None for job, is_wanted in zip(there, wanted, strict=True)]
+        parts = _Parts.of(planned, used, wanted)
+        if asker.id not in self._room.unpushed:
+            await self._keeper.enter([job for job in used if job is not None])
+        accepted = await self._accept_when_possible(parts, asker)
+        for job in accepted:
+            tree.setdefault(job.digest, []).append(job.id)
+        return _roots(planned, used, wanted, accepted)
+
+    def _tree(self, asker: Job) -> dict[str, list[int]]:
+        """What the tree of a job has by now."""
+        number = asker.tree or asker.id
+        if number not in self._trees:
+            tree = self._trees[number] = {}
+            for job in sorted(self._keeper.of_tree(number), key=lambda job: job.id):
+                if job.digest:
+                    tree.setdefault(job.digest, []).append(job.id)
+        return self._trees[number]
+
+    async def _accept_when_possible(self, parts: _Parts, asker: Job) -> list[Job]:
+        while True:
+            try:
+                return await self._accept(parts, asker)
+            except StoreUnavailable as exc:
+                log.warning("what %s asks for can't be stored now, and is tried again: %s", asker, exc)
+                await asyncio.sleep(TROUBLE_MIN_SECONDS)
+
+    # Both
+
+    async def _accept(self, parts: _Parts, asker: Job | None = None) -> list[Job]:
+        """New jobs, in one transaction."""
+        nodes = parts.nodes
+        if not nodes:
+            return []
+        patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in (False, True)}
+        texts = {waits: pattern.document() for waits, pattern in patterns.items()}
+        drafts = [_draft(node, patterns[node.group > 0], texts[node.group > 0], asker) for node in nodes]
+        crash_point("before jobs are accepted")
+        first = await self._room.store.accept(self._room.run, drafts, parts.groups)
+        crash_point("after jobs are accepted")
+        groups = [tuple(id_ if id_ > 0 else first - id_ for id_ in members) for members in parts.groups]
+        jobs: list[Job] = []
+        created = patterns[False].created
+        named: dict[int, int] = {}  # the store calls a group by the first job that names it
+        for number, (node, draft) in enumerate(zip(nodes, drafts, strict=True), first):
+            job = self._keeper.make(number, node.work, created)
+            job.tree = draft.tree if draft.tree > 0 else first - draft.tree
+            job.depth, job.digest = draft.depth, draft.digest
+            if node.group:
+                job.group = named.setdefault(node.group, number)
+                job.given_needs = groups[node.group - 1]
+            jobs.append(job)
+        self._keeper.known.update((job.id, job) for job in jobs)
+        await self._keeper.connect(jobs)
+        for waits, pattern in patterns.items():
+            self._lifecycle.admit([job for job in jobs if bool(job.given_needs) is waits], pattern)
+        return jobs
+
+    def _pattern(self, node: Node, *, waits: bool) -> Job:
+        """What all jobs that begin alike look like."""
+        pattern = self._keeper.make(0, node.work, self._room.now())
+        pattern.pushed_at = self._keeper.pushed_at
+        self._lifecycle.draft(pattern, waits=waits)
+        return pattern
+
+
+class _Parts(NamedTuple):
+    """The part of a plan that is new, as the store takes it.
+
+    Attributes:
+        nodes: `tree` and `parent` are as in `store.Draft`, `group` is one of `groups`.
+        groups: Members above 0 are ids of jobs, all others minus the place of a node.
+    """
+
+    nodes: Sequence[Node]
+    groups: Sequence[Sequence[int]]
+
+    @classmethod
+    def of(cls, plan: Plan, there: Sequence[Job | None], wanted: Sequence[bool] | None = None) -> _Parts:
+        """The nodes of a plan that are wanted and not there."""
+        new = [
+            number for number, job in enumerate(there) if job is None and (wanted is None or wanted[number])
+        ]
+        place = {number: place for place, number in enumerate(new)}
+        trees: dict[int, int] = {}
+        for node, job in zip(plan.nodes, there, strict=True):
+            if job is not None:
+                trees.setdefault(node.tree, job.tree or job.id)
+
+        def draft_or_id(number: int) -> int:
+            job = there[number] if number >= 0 else None
+            return -number if number < 0 else job.id if job is not None else -place[number]
+
+        groups: list[Sequence[int]] = []
+        numbers = {0: 0}
+        nodes = []
+        for number in new:
+            node = plan.nodes[number]
+            if node.group not in numbers:
+                groups.append([draft_or_id(member) for member in plan.groups[node.group - 1]])
+                numbers[node.group] = len(groups)
+            tree = trees.setdefault(node.tree, -place[number])
+            parent = 0 if node.root else draft_or_id(node.parent)
+            nodes.append(node._replace(group=numbers[node.group], tree=tree, parent=parent))
+        return cls(nodes, groups)
+
+
+def _wanted(plan: Plan, served: Sequence[bool]) -> list[bool]:
+    """Which nodes must be there: the roots, and what those need that are not served already."""
+    wanted = [node.root for node in plan.nodes]
+    for number in reversed(range(len(plan.nodes))):
+        node = plan.nodes[number]
+        if wanted[number] and not served[number] and node.group:
+            for member in plan.groups[node.group - 1]:
+                if member >= 0:
+                    wanted[member] = True
+    return wanted
+
+
+def _roots(
+    plan: Plan, used: Sequence[Job | None], wanted: Sequence[bool], accepted: Sequence[Job]
+) -> list[Job]:
+    """The jobs of a plan's roots, of which each was there or was accepted."""
+    new = iter(accepted)
+    jobs = [
+        next(new) if job is None and is_wanted else job for job, is_wanted in zip(used, wanted, strict=True)
+    ]
+    return [job for job in (jobs[number] for number in plan.roots) if job is not None]
+
+
+def _draft(node: Node, pattern: Job, document: str, asker: Job | None) -> Draft:
+    work = node.work
+    options = work.options
+    return Draft(
+        int(pattern.status),
+        options.priority,
+        work.as_json(),
+        document,
+        options.user,
+        "\n".join(options.tags),
+        options.title,
+        work.function.task if work.function is not None else "",
+        node.digest,
+        node.tree if asker is None else asker.tree or asker.id,
+        0 if asker is None else asker.depth + 1,
+        node.group,
+        node.parent if asker is None else asker.id,
+    )
+
+
+def _is_plain(call: Any) -> bool:
+    """Whether it is a command without calls in it."""
+    if isinstance(call, str):
+        return True
+    return isinstance(call, (list, tuple)) and not any(
+        isinstance(word, Call) or is_need(word) for word in call
+    )

@@ -1,0 +1,50 @@
+"""From what a store is given to the values of SQLite's statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from xqute.store import Draft, Query, Record
+
+from .numbering import Numbering
+
+
+def draft_values(run: str, draft: Draft) -> tuple[Any, ...]:
+    """A job without its place among others."""
+    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _ = draft
+    labels = _plain(user), _plain(tags), _plain(title), _plain(task)
+    return (run, status, priority, call, document, *labels, digest, depth)
+
+
+def job_values(
+    run: str, first: int, drafts: Sequence[Draft], numbering: Numbering
+) -> Iterator[tuple[Any, ...]]:
+    """Jobs that follow each other."""
+    for job, draft in enumerate(drafts, first):
+        yield draft_values(run, draft) + numbering.place(job, draft)
+
+
+def members(numbering: Numbering) -> Iterator[tuple[int, int, int]]:
+    """The groups that were named, one member each, with its place in the group."""
+    return (
+        (group, place, member) for group, needed in numbering.needs() for place, member in enumerate(needed)
+    )
+
+
+def record_values(record: Record) -> Mapping[str, Any]:
+    """What has become of a job."""
+    return {**record._asdict(), "uid": _plain(record.uid)}
+
+
+def query_values(query: Query) -> dict[str, Any]:
+    """A query about jobs of any status."""
+    words = {"user": _plain(query.user), "tag": _plain(query.tag), "task": _plain(query.task)}
+    return {**query._asdict(), **words, "limit": max(query.limit, 0), "statuses": ""}
+
+
+def _plain(text: str | None) -> str | None:
+    """The text with readable escapes for what is no unicode (bytes of a file's name)."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,20 @@
+-- Trees. A group of needs has the number of the first job that named it, which is never given again.
+DROP TABLE need_group;
+
+-- Who needs whom is followed in memory; a call numbers what it needs by the places in its group.
+DROP TABLE need;
+
+CREATE TABLE need (
+    need_group INTEGER NOT NULL,
+    place      INTEGER NOT NULL,
+    job        INTEGER NOT NULL,
+    PRIMARY KEY (need_group, place)
+) WITHOUT ROWID;
+
+-- A group goes with the last job that names it.
+CREATE TRIGGER job_forgotten AFTER DELETE ON job WHEN old.need_group > 0
+BEGIN
+    DELETE FROM need
+    WHERE need_group = old.need_group
+        AND NOT EXISTS (SELECT 1 FROM job WHERE need_group > 0 AND need_group = old.need_group);
+END;
