@@ -9,13 +9,14 @@ from importlib import import_module
 from shared import Row, Table, child, median, say, scratch
 
 FORKS = (2, 8)
-SECONDS = 2.0
-TRIAL = 100
 ROUNDS = 5
 AFRESH = 40
 
 #: Ways to run a call, by the name of its task in tasks.py.
 CLEAN, AGAIN, ALONE = "nothing", "nothing_again", "nothing_afresh"
+
+#: So many of each way that the start of their first process is a small part.
+CALLS = {CLEAN: 1000, AGAIN: 3000, "bare": 2000}
 
 #: What a process imports that is there to fork.
 RUNNER = ("tasks", "xqute.inside.serve", "xqute.inside.run")
@@ -33,18 +34,18 @@ def measure(*, quick: bool) -> Table:
 
 def compared(forks: int, *, quick: bool) -> list[Row]:
     """Rounds of A B C C B A; the ratio is made in its round, and the median of them told."""
-    trial, seconds, rounds = (20, 0.1, 1) if quick else (TRIAL, SECONDS, ROUNDS)
+    shrink, rounds = (50, 1) if quick else (1, ROUNDS)
     ways = {
         CLEAN: lambda calls: xqute(CLEAN, calls, forks),
         AGAIN: lambda calls: xqute(AGAIN, calls, forks),
         "bare": lambda calls: child("calls:bare", calls=calls, forks=forks),
     }
-    calls = {name: max(trial, round(seconds * trial / way(trial), -1)) for name, way in ways.items()}
+    calls = {name: count // shrink for name, count in CALLS.items()}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds):
         taken = dict.fromkeys(ways, 0.0)
         for name in [*ways, *reversed(ways)]:
-            taken[name] += ways[name](int(calls[name]))
+            taken[name] += ways[name](calls[name])
         for name in ways:
             rates[name].append(2 * calls[name] / taken[name])
         told = ", ".join(f"{name} {values[-1]:.0f}/s" for name, values in rates.items())

@@ -14,12 +14,13 @@ from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import REQUEST, Room, StopReason
+from .engine.waiting import named
 from .errors import JobNotFound, StoreError, XquteError
 from .heritage import Heritage
 from .job import Job, Sources
 from .outcome import source_of
 from .settings import KILL_BOUND_SECONDS, PARKED
-from .states import JobStatus, Reason
+from .states import JobStatus, Reason, WaitReason
 from .store import Row
 from .work import Work
 
@@ -186,7 +187,10 @@ class JobKeeper:
     def why_waits(self, job: Job) -> Reason | None:
         """Why a job waits for others, or may run and does not; None: what it says itself is the reason."""
         if job.status is JobStatus.WAITING:
-            return self._lifecycle.waiting.why(job) if self.job(job.id) is job else None
+            if self.job(job.id) is job:
+                return self._lifecycle.waiting.why(job)
+            blocked = job.kept_reason.code == WaitReason.BLOCKED or not job.needs
+            return None if blocked else Reason("NEEDS", {"needs": named(job.needs)})
         live = self._room.live.get(job.id)
         if job.after >= PARKED:
             return Reason("PARKED")

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from .errors import OptionError
@@ -77,10 +78,9 @@ def apply_options(base: JobOptions, given: Mapping[str, Any]) -> JobOptions:
     return replace(base, **values)
 
 
-def options_as_json(options: JobOptions) -> dict[str, Any]:
-    """What differs from the defaults, in plain values."""
-    if options is _DEFAULTS:
-        return {}
+@lru_cache(maxsize=64)
+def options_as_json(options: JobOptions) -> Mapping[str, Any]:
+    """What differs from the defaults, in plain values; many jobs share it."""
     names = (field.name for field in fields(JobOptions))
     pairs = ((name, getattr(options, name)) for name in names)
     return {name: value for name, value in pairs if value != getattr(_DEFAULTS, name)}

@@ -84,6 +84,21 @@ class Owner(NamedTuple):
         return OwnerPresence.DEAD if since is None or since != self.since else OwnerPresence.ALIVE
 
 
+def presence_of(owner: str, lease: float, now: float) -> OwnerPresence | None:
+    """Whether the owner of a run lives; None: nobody owns it.
+
+    Args:
+        owner: As text.
+        lease: Until when one that can't be looked at is believed to live; UTC seconds.
+        now: UTC seconds.
+    """
+    known = Owner.parse(owner)
+    if known is None:
+        return None
+    presence = known.presence
+    return OwnerPresence.DEAD if presence is OwnerPresence.ELSEWHERE and lease <= now else presence
+
+
 def _place() -> tuple[str, str, str]:
     """The host, the boot and the pid namespace of this process, without blanks."""
     host = socket.gethostname().replace(" ", "-") or "localhost"

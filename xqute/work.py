@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .errors import OptionError
@@ -54,6 +54,26 @@ class Function:
     fork: bool = True
     cleanup: bool = False
     undoes: int = 0
+
+    def as_document(self) -> dict[str, Any]:
+        """What differs from the defaults, in plain values."""
+        document: dict[str, Any] = {
+            "target": self.target,
+            "args": self.args,
+            "place": self.place,
+            "shown": self.shown,
+        }
+        if self.task:
+            document["task"] = self.task
+        if self.reuse:
+            document["reuse"] = True
+        if not self.fork:
+            document["fork"] = False
+        if self.cleanup:
+            document["cleanup"] = True
+        if self.undoes:
+            document["undoes"] = self.undoes
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +122,7 @@ class Work:
         """The same in plain values."""
         document: dict[str, Any] = {}
         if self.function is not None:
-            document["function"] = asdict(self.function)
+            document["function"] = self.function.as_document()
         elif isinstance(self.cmd, str):
             document["line"] = self.cmd
         else:

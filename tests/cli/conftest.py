@@ -80,6 +80,7 @@ class Place:
         files = {name: facts.pop(name, None) for name in FILES}
         age = facts.pop("age", None)
         needs = facts.pop("needs", ())
+        parent = facts.pop("parent", 0)
         end = THEN + 2 if age is None else age
         options = apply_options(JobOptions(), {name: facts.pop(name) for name in OPTION_NAMES & facts.keys()})
         call = self._work(command, options, **facts)
@@ -87,8 +88,11 @@ class Place:
         async def work(store):
             job = Job(0, call, Onlooker(str(self.root)), THEN)
             task = call.function.task if call.function else ""
-            rows = [Draft(2, options.priority, call.as_json(), job.document(), options.user,
-                          "\n".join(options.tags), options.title, task, group=1 if needs else 0)]  # fmt: skip
+            tags = "\n".join(options.tags)
+            draft = Draft(
+                2, options.priority, call.as_json(), job.document(), options.user, tags, options.title
+            )
+            rows = [draft._replace(task=task, group=1 if needs else 0, parent=parent)]
             job.id = await store.accept(run, rows, [needs] if needs else [])
             for _ in range(starts):
                 await self._claim(store, run, job)

@@ -95,6 +95,16 @@ def test_ls_lists_the_calls_of_a_task(tree, call) -> None:
     assert [job["id"] for job in call("ls", "--task", "render", "--json").json["jobs"]] == [2, 3]
 
 
+def test_what_is_only_needed_by_others_can_be_left_out_and_says_for_whom_it_is(place, call) -> None:
+    place.run()
+    place.job(command="movie()", task="movie")
+    place.job(command="render(1)", task="render", parent=1)
+
+    assert [job["id"] for job in call("ls", "--top", "--json").json["jobs"]] == [1]
+    assert "for             job 1\n" in call("show", 2).out
+    assert [call("show", id_, "--json").json["parent"] for id_ in (1, 2)] == [None, 1]
+
+
 def test_as_json_a_job_has_its_needs_and_its_progress(tree, call) -> None:
     jobs = {job["id"]: job for job in call("ls", "--json").json["jobs"]}
 
@@ -266,6 +276,14 @@ def test_the_log_of_an_earlier_start_is_found(logged, call) -> None:
 
     assert "begun" in call("logs", 2, "--log").out
     assert "two" in call("logs", 2, "--log", "--start", 1).out
+
+
+def test_a_link_in_the_place_of_a_log_is_not_followed(logged, call) -> None:
+    path = logged.root / "1" / "job.log"
+    path.rename(logged.root / "elsewhere")
+    path.symlink_to(logged.root / "elsewhere")
+
+    assert "begun" not in call("logs", 1, "--log").out
 
 
 def test_a_log_is_followed_as_it_comes(place, begin) -> None:

@@ -51,7 +51,7 @@ def test_the_help_of_each_command_teaches_by_an_example(xqute, name) -> None:
 def test_help_names_every_command_and_version_is_that_of_the_package(xqute) -> None:
     told = xqute("--help").stdout
 
-    assert all(name in told for name in app.COMMANDS)
+    assert all(f" {name} " in told for name in (*app.COMMANDS, *app.INSIDE))
     assert xqute("--version").stdout == "xqute 0.1.0\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xqute.cli import app
+from xqute.cli import app, report
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -18,7 +18,7 @@ def shown_on_the_page() -> list[str]:
 
 
 def shown_by_the_help() -> list[str]:
-    helps = [app.load(name).help or "" for name in app.COMMANDS]
+    helps = [*(app.load(name).help or "" for name in app.COMMANDS), report.make_parser().format_help()]
     return [line.strip() for text in helps for line in text.splitlines() if line.startswith("  xqute")]
 
 
@@ -27,6 +27,8 @@ def parsed(line: str) -> dict[str, object]:
     bare = re.split(r"\s{2,}| [|>] ", line)[0]
     program, name, *arguments = shlex.split(bare)
     assert program == "xqute"
+    if name == "report":
+        return vars(report.make_parser().parse_args(arguments))
     with app.load(name).make_context(name, arguments) as context:
         return context.params
 
@@ -43,7 +45,7 @@ def test_each_example_of_the_help_is_understood(line) -> None:
 
 def test_page_and_help_show_every_command() -> None:
     for lines in (shown_on_the_page(), shown_by_the_help()):
-        assert {line.split()[1] for line in lines} == {*app.COMMANDS}
+        assert {line.split()[1] for line in lines} == {*app.COMMANDS, *app.INSIDE}
 
 
 def test_the_page_names_every_option() -> None:
@@ -68,3 +70,14 @@ def test_the_json_on_the_page_has_the_keys_of_the_command(some, call) -> None:
 def test_an_example_that_is_wrong_is_caught() -> None:
     with pytest.raises(app.click.UsageError):
         parsed("xqute ls --colour")
+
+
+def test_page_and_help_show_every_word_of_a_report() -> None:
+    words = {"progress", "stage", "log", "skip", "require"}
+    for lines in (shown_on_the_page(), shown_by_the_help()):
+        assert {line.split()[2] for line in lines if line.startswith("xqute report")} == words
+
+
+def test_a_report_that_is_wrong_is_caught() -> None:
+    with pytest.raises(SystemExit):
+        parsed("xqute report progres 3")

@@ -171,3 +171,25 @@ def test_a_directory_that_is_a_link_is_named_and_left(some, call, tmp_path) -> N
     assert said.status == 1
     assert f"{some.root}/1 can't be removed" in said.err
     assert (precious / "job.stdout").exists()
+
+
+def test_what_a_job_needs_that_is_to_run_yet_is_left(place, call) -> None:
+    place.run(owner=dead())
+    for _ in range(3):
+        place.job()
+    place.job(JobStatus.FAILED, needs=[1], reason=Reason("EXIT", {"rc": 1}))
+    place.job(JobStatus.WAITING, needs=[2, 4], reason=Reason("NEEDS"))
+    place.job(needs=[3])
+
+    said = call("prune", "--dry-run", "--json").json
+    kept = call("prune", "--dry-run", "--json", "--keep", "failed").json
+
+    assert (said["jobs"], said["needed"]) == ([1, 3, 6], 2)
+    assert (kept["jobs"], kept["needed"]) == ([3, 6], 2)
+    assert "2 jobs that others need are left" in call("prune", "--dry-run").out
+    assert call("prune", "--yes").out.startswith("removed 3 jobs, ")
+    assert left(place)[0] == [2, 4, 5]
+    assert (
+        call("prune", "--yes").out
+        == "nothing to remove: 0 jobs of 0 runs, 0 B; 2 jobs that others need are left\n"
+    )

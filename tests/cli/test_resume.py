@@ -112,3 +112,34 @@ def test_ctrl_c_kills_what_runs_or_leaves_it(crashed, begin, xqute, how, left) -
 
 def job_status(xqute, metadir, id_):
     return json.loads(xqute("show", id_, "--json", metadir=metadir).stdout)["status"]
+
+
+TREE = """
+import asyncio, sys
+from xqute import Xqute, cmd
+
+async def main():
+    xq = Xqute(job_metadir=sys.argv[1])
+    await xq.push(cmd("echo", "made").after(cmd("sh", "-c", "test -e mended")), cwd=sys.argv[1])
+    await xq.run_until_complete()
+
+asyncio.run(main())
+"""
+
+
+def test_a_tree_whose_job_failed_goes_on_when_that_was_mended(tmp_path, environment, xqute) -> None:
+    script, metadir = tmp_path / "tree.py", tmp_path / "jobs"
+    script.write_text(TREE)
+    subprocess.run([sys.executable, str(script), str(metadir)], env=environment, check=True)
+
+    again = xqute("resume", metadir=metadir)
+    document = json.loads(xqute("resume", "--json", metadir=metadir).stdout)
+    (metadir / "mended").touch()
+    last = xqute("resume", metadir=metadir)
+
+    assert again.returncode == 1
+    assert "1 waiting, 1 failed in " in again.stdout
+    assert "1 job waits for job 1, which did not end well: see `xqute why 1`\n" in again.stdout
+    assert document["blocked"] == {"1": 1}
+    assert last.returncode == 0
+    assert (metadir / "2" / "job.stdout").read_text() == "made\n"

@@ -243,9 +243,10 @@ def test_a_module_that_can_not_be_imported_shows_its_own_traceback(host):
     assert job.error["type"] == "AttributeError"
 
 
+@pytest.mark.parametrize("how", ["def", "async def"])
 @pytest.mark.parametrize(("code", "rc"), [("", 0), ("0", 0), ("3", 3), ("'no'", 1), ("256", 1)])
-def test_leaving_by_sys_exit_counts_as_its_code_says(host, code, rc):
-    host.module(f"import sys\ndef leave(): sys.exit({code})")
+def test_leaving_by_sys_exit_counts_as_its_code_says(host, how, code, rc):
+    host.module(f"import sys\n{how} leave(): sys.exit({code})")
 
     job = host.call("leave")
 

@@ -72,6 +72,7 @@ def test_a_program_that_can_not_run_is_told_as_a_shell_does(host, name, rc):
 
     assert job.rc == rc
     assert job.stderr.startswith(f"xqute: {name}: ")
+    assert job.stderr.count("\n") == 1
 
 
 def test_signals_are_as_a_command_expects_them(host):

@@ -2,8 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
+
+#: A test that waits longer has found that something hangs.
+PATIENCE = 30
 
 #: Tells the test that it runs, and waits longer than any test.
 PRELUDE = """
@@ -180,6 +185,27 @@ def test_a_fork_of_a_call_dies_of_the_signal_as_its_parent_expects(host):
 
     assert job.result == -signal.SIGTERM
     assert job.stderr == ""
+
+
+def test_a_signal_during_a_fork_is_not_lost():
+    program = f"""
+import os, signal, sys, time
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))
+from xqute.errors import JobKilled
+from xqute.inside.killing import KILLING
+KILLING.listen()  # what was registered first runs last before a fork: between our hook and the fork
+try:
+    if not os.fork():
+        os._exit(0)
+    time.sleep({PATIENCE})
+except JobKilled:
+    print("killed", KILLING.asked)
+"""
+
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+
+    assert (ended.stdout, ended.stderr) == ("killed True\n", "")
 
 
 def test_a_command_that_a_killed_function_runs_ends_with_it(host, killed):

@@ -171,6 +171,25 @@ except RuntimeError as exc:
     host.wait_until_gone(groups[0])
 
 
+@BOTH
+def test_what_a_command_started_may_end_in_its_own_way(within, how):
+    # The shell dies of the signal at once; what it started has something to do first.
+    job = within(
+        how,
+        """
+def see(line):
+    raise RuntimeError("stop")
+CHILD = "trap 'sleep 0.1; touch tidied; exit' TERM; echo ready; while :; do sleep 0.01; done"
+try:
+    RUN(f'cd "$XQUTE_JOB_METADIR"; ({CHILD}) & wait', on_stdout=see)
+except RuntimeError:
+    return (job.metadir / "tidied").exists()
+""",
+    )
+
+    assert job.result is True
+
+
 def test_a_run_that_is_cancelled_ends_its_command(host, within):
     job = within(
         "run",

@@ -104,7 +104,7 @@ def _read_reported(path: str, offset: int) -> tuple[list[LogLine], int]:
 
 def _read_records(path: str, offset: int) -> tuple[list[LogLine], int]:
     """The records in the complete lines of a file, as far as they are any."""
-    file = open_output(path)
+    file = None if os.path.islink(path) else open_output(path)
     if file is None:
         return [], offset
     with file:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from xqute.store import Query, Store
 
 from .forms import jobs, print_json, size
 from .options import SEVERAL, duration, statuses, where
-from .place import Place, every_page, pick_run
+from .place import WELL, Place, every_page, pick_run
 from .runs import deserted
 
 #: Jobs whose records and files go together; a crash leaves at most so many directories without a record.
@@ -37,26 +37,34 @@ class Plan:
         bytes: What their directories hold.
         runs: Of how many runs they are.
         owned: Jobs that match and are left, because their run has a living manager.
+        needed: Jobs that match and are left, because others that stay need their results.
     """
 
     ids: list[int] = field(default_factory=list)
     bytes: int = 0
     runs: set[str] = field(default_factory=set)
     owned: int = 0
+    needed: int = 0
 
     @property
     def sentence(self) -> str:
         """What would be removed."""
         runs = f"{len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
-        left = f"; {jobs(self.owned)} of runs that are running are left" if self.owned else ""
-        return f"{jobs(len(self.ids))} of {runs}, {size(self.bytes)}{left}"
+        return f"{jobs(len(self.ids))} of {runs}, {size(self.bytes)}{self.left}"
+
+    @property
+    def left(self) -> str:
+        """What is left, and why."""
+        owned = f"; {jobs(self.owned)} of runs that are running are left" if self.owned else ""
+        needed = f"; {jobs(self.needed)} that others need are left" if self.needed else ""
+        return f"{owned}{needed}"
 
 
 @click.command(
     help="""Remove jobs that have ended, with their files and what is remembered of them.
 
-What has not ended is never touched, nor is any job of a run whose manager lives. Says first what it would
-free, and asks.
+What has not ended is never touched, nor is any job of a run whose manager lives, nor one whose result is
+needed by a job that stays and has not ended well. Says first what it would free, and asks.
 
 \b
 Examples:
@@ -105,6 +113,7 @@ def _prune(
                 "jobs": plan.ids,
                 "bytes": plan.bytes,
                 "owned": plan.owned,
+                "needed": plan.needed,
                 "dry_run": dry_run,
                 "removed": removal.jobs,
                 "freed": removal.bytes,
@@ -134,6 +143,7 @@ async def _plan(
     before = None if older is None else time.time() - older
     if not ended:
         return plan
+    found: dict[int, str] = {}
     async for row in every_page(store, Query(chosen, ended)):
         job = place.job(row)
         if before is not None and (job.ended or job.created) > before:
@@ -141,10 +151,28 @@ async def _plan(
         if row.run in owned:
             plan.owned += 1
             continue
-        plan.ids.append(row.id)
-        plan.runs.add(row.run)
-        plan.bytes += held(job.directory)
+        found[row.id] = row.run
+    needed = await _needed(place, store, found) if found else set()
+    plan.needed = len(needed)
+    plan.ids = [id_ for id_ in found if id_ not in needed]
+    plan.runs = {found[id_] for id_ in plan.ids}
+    plan.bytes = sum(held(f"{place.root}/{id_}") for id_ in plan.ids)
     return plan
+
+
+async def _needed(place: Place, store: Store, found: Collection[int]) -> set[int]:
+    """Those of the jobs whose results others need that stay and have not ended well."""
+    needed: set[int] = set()
+    groups: set[int] = set()
+    async for row in every_page(
+        store, Query(statuses=[status for status in JobStatus if status not in WELL])
+    ):
+        if row.id not in found:
+            needed.update(place.job(row).needs)
+            groups.add(row.group)
+    for members in (await store.needs(sorted(groups))).values():
+        needed.update(members)
+    return needed.intersection(found)
 
 
 @dataclass
@@ -204,7 +232,7 @@ async def _remove(place: Place, ids: Sequence[int]) -> Removal:
 
 def _tell(plan: Plan, removal: Removal, *, dry_run: bool) -> None:
     if not plan.ids:
-        print(f"nothing to remove: {plan.sentence}" if plan.owned else "nothing to remove")
+        print(f"nothing to remove: {plan.sentence}" if plan.left else "nothing to remove")
     elif dry_run:
         print(f"would remove {plan.sentence}")
     elif removal.jobs:

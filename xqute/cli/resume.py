@@ -19,7 +19,7 @@ from xqute.store import RunRow, Store
 
 from .forms import Out, iso, print_json, show_warnings
 from .options import where
-from .place import Place, pick_run
+from .place import NAMED, Place, pick_run
 from .runs import Run, Standing, deserted, manager
 
 
@@ -82,6 +82,9 @@ async def _resume(
         print_json(_document(run, report))
     else:
         Out().say(f"run {run.id}: {str(report).splitlines()[0]}")
+        for id_, count in list(report.blocked.items())[:NAMED]:
+            what = "1 job waits" if count == 1 else f"{count} jobs wait"
+            Out().say(f"{what} for job {id_}, which did not end well: see `xqute why {id_}`")
     return 0 if report.ok else 1
 
 
@@ -126,5 +129,6 @@ def _document(run: RunRow, report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "counts": {status.name.lower(): count for status, count in report.counts.items()},
         "failures": [{**failure._asdict(), "stderr": list(failure.stderr)} for failure in report.failures],
+        "blocked": {str(id_): count for id_, count in report.blocked.items()},
         "stopped": None if report.stop_reason is None else str(report.stop_reason),
     }

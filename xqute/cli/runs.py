@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from xqute.job import Job
 from xqute.metadir import read_news
-from xqute.owner import Owner, OwnerPresence
+from xqute.owner import Owner, OwnerPresence, presence_of
 from xqute.printable import printable
 from xqute.states import FileState, JobStatus
 from xqute.store import Row, RunRow, Store
@@ -87,8 +88,7 @@ async def run_of(store: Store, job: Row) -> RunRow | None:
 
 def presence(row: RunRow) -> OwnerPresence | None:
     """Whether the manager of a run lives; None when nobody owns it."""
-    owner = Owner.parse(row.owner) if row.state == "owned" else None
-    return None if owner is None else owner.presence
+    return presence_of(row.owner, row.lease, time.time()) if row.state == "owned" else None
 
 
 def manager(row: RunRow) -> str:

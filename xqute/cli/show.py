@@ -83,7 +83,9 @@ async def _show(place: Place, id: int, *, as_json: bool) -> None:
             out.say(line)
 
 
-def _document(row: Row, job: Job, options: dict[str, object], history: Sequence[Status]) -> dict[str, object]:
+def _document(
+    row: Row, job: Job, options: Mapping[str, object], history: Sequence[Status]
+) -> dict[str, object]:
     return {
         **job_document(row, job),
         "tree": row.tree,
@@ -97,7 +99,7 @@ def _document(row: Row, job: Job, options: dict[str, object], history: Sequence[
 
 
 def _facts(
-    row: Row, job: Job, options: dict[str, object], known: Mapping[int, JobStatus]
+    row: Row, job: Job, options: Mapping[str, object], known: Mapping[int, JobStatus]
 ) -> Iterator[tuple[str, str | Text]]:
     yield "job", f"{job.id}, of run {row.run}"
     if job.call.options.title:

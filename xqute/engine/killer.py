@@ -17,7 +17,7 @@ from ..settings import (
 )
 from ..states import JobEvent, JobStatus, Reason
 from .lifecycle import Lifecycle
-from .room import Live, Room, StopReason
+from .room import Live, Room, StopReason, who
 from .submitter import Submitter
 from .watcher import Watcher
 
@@ -154,8 +154,8 @@ class Killer:
 
 def _said(by: StopReason) -> dict[str, str]:
     """Who asked, and in which words."""
-    who = "cancellation" if by.code == "cancelled" else by.code  # asyncio's Ctrl-C is one, too
-    return {"by": who, "message": by.detail} if by.detail else {"by": who}
+    said = {"by": who(by.code)}
+    return {**said, "message": by.detail} if by.detail else said
 
 
 def _grace(job: Job) -> float:

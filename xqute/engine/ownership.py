@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..crash import crash_point
 from ..errors import RunNotFound, RunOwned
-from ..owner import Owner, OwnerPresence
+from ..owner import Owner, OwnerPresence, presence_of
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
 from ..store import RunRow
@@ -163,15 +163,13 @@ class Ownership:
     def _living_owner(self, row: RunRow) -> str | None:
         """The owner as a sentence names it; None when the run may be taken."""
         owner = Owner.parse(row.owner)
-        if owner is None:
+        presence = presence_of(row.owner, row.lease, self._room.now())
+        if owner is None or presence not in (OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE):
             return None
-        presence = owner.presence
-        if presence is OwnerPresence.ALIVE:
-            here = owner[:-1] == self._me[:-1]
-            return "another Xqute of this process" if here else owner.told
-        if presence is OwnerPresence.ELSEWHERE and row.lease > self._room.now():
+        if presence is OwnerPresence.ELSEWHERE:
             return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"
-        return None
+        here = owner[:-1] == self._me[:-1]
+        return "another Xqute of this process" if here else owner.told
 
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)

@@ -126,6 +126,11 @@ TAKEN_OVER: Final = "taken over"
 _INTERRUPTS: Final = frozenset({"cancelled", "KeyboardInterrupt", "SIGTERM", "SIGHUP"})
 
 
+def who(code: str) -> str:
+    """Who asked, by the code of a stop: a word that reads well behind "by"."""
+    return "cancellation" if code == "cancelled" else code  # asyncio's Ctrl-C is one, too
+
+
 @dataclass(frozen=True, slots=True)
 class StopReason:
     """Why a run was stopped before its jobs had ended.

@@ -19,7 +19,7 @@ from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECON
 from ..states import Answer, FileNews, FileState, JobErrorStrategy, JobEvent, JobStatus, Presence, Reason
 from .concluding import Concluder
 from .lifecycle import Lifecycle
-from .room import Live, Room
+from .room import Live, Room, who
 
 log = logging.getLogger("xqute.engine")
 
@@ -279,7 +279,7 @@ class Watcher:
             grace=self._room.scheduler.grace_seconds,
             claims=job.claims(),
             timed_out=live.timed_out,
-            stopped_by=live.stopped_by,
+            stopped_by=who(live.stopped_by),
             resubmits=job.resubmits,
             max_resubmits=RESUBMITS,
         )

@@ -18,6 +18,9 @@ def be_yourself() -> None:
     """
     atexit._clear()  # noqa: SLF001  no other way is there
     _forget_finalizers()
+    pools: Any = sys.modules.get("multiprocessing.util")
+    if pools is not None:
+        atexit.register(pools._exit_function)  # noqa: SLF001
     numpy_random: Any = sys.modules.get("numpy.random")
     if numpy_random is not None:  # the standard library's own does so by itself
         numpy_random.seed()
@@ -25,13 +28,11 @@ def be_yourself() -> None:
 
 def _forget_finalizers() -> None:
     finalize: Any = weakref.finalize
+    if not finalize._registered_with_atexit:  # noqa: SLF001
+        return
     for info in list(finalize._registry.values()):  # noqa: SLF001  as multiprocessing does
         info.atexit = False
     finalize._registered_with_atexit = False  # noqa: SLF001
-    for name, function in (("logging", "shutdown"), ("multiprocessing.util", "_exit_function")):
-        module = sys.modules.get(name)
-        if module is not None:
-            atexit.register(getattr(module, function))
 
 
 def wait_for_threads() -> None:
@@ -45,5 +46,9 @@ def run_exits() -> None:
     """What a program does at its end, without ending."""
     if threading.active_count() > 1:
         wait_for_threads()
-    with suppress(Exception):  # Python has said what it was
-        atexit._run_exitfuncs()  # noqa: SLF001
+    logging: Any = sys.modules.get("logging")
+    if logging is not None and len(logging._handlerList) > 1:  # noqa: SLF001  the first is the last resort
+        logging.shutdown()
+    if atexit._ncallbacks():  # noqa: SLF001
+        with suppress(Exception):  # Python has said what it was
+            atexit._run_exitfuncs()  # noqa: SLF001

@@ -46,6 +46,9 @@ class CurrentJob:
         self.attempt: Final = _number("XQUTE_JOB_ATTEMPT")
         self.start: Final = _number("XQUTE_JOB_START")
 
+    def __repr__(self) -> str:
+        return f"<current job {self.id}>"
+
     @property
     def args(self) -> tuple[Any, ...]:
         """The positional arguments of the call; those by name are in `kwargs`."""

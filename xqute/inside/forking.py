@@ -28,11 +28,14 @@ from .line import ENDED, PACKET, RECORD, SPARE, SPARES, Face, Manager, directory
 from .loading import Place, read_payload
 from .rehearsing import rehearse
 from .run import run
-from .wrapping import Wrapping, told_for
+from .wrapping import Wrapping, listen, set_handler, told_for
 
 #: What a copy says of itself, in the memory it shares with this process.
 _CLAIMED: Final = 1
 _TOLD: Final = 2
+
+#: What the module is to do at the end of its process may take so long.
+LEAVE_SECONDS: Final = 5
 
 #: A copy that can't even begin: its script can't be read, or something here is wrong.
 _NO_SCRIPT: Final = 127
@@ -50,8 +53,12 @@ def serve(manager: Manager, script: str) -> NoReturn:
         warm(script)
     except BaseException as exc:  # noqa: BLE001  whatever an import raises
         manager.refuse(str(exc) if isinstance(exc, UnfitError) else f"{type(exc).__name__}: {exc}")
-        os._exit(1)
-    Forking(manager, face).serve()
+    else:
+        Forking(manager, face).serve()
+    # What the module registered is done, and does not keep a process here that nobody needs.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(LEAVE_SECONDS)
+    run_exits()
     os._exit(0)
 
 
@@ -79,6 +86,9 @@ def warm(script: str) -> None:
         stream.flush()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
         raise UnfitError("it starts threads when it is imported, and a copy would be without them")
+    listen()
+    # A fork of this process is none of a call's.
+    KILLING._known_to_forks = True  # noqa: SLF001
     # What the module registered to be done at the end is not done now.
     rehearse(payload, lambda script: _wrapped(script, read_payload(script), lambda _: None, lambda: None))
     gc.collect()
@@ -109,7 +119,6 @@ class Forking:
         self._free = list(range(mmap.PAGESIZE))
         self._poll = select.epoll()
         self._woken, self._wake = os.pipe()
-        os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
         self._before: Any = signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
@@ -119,27 +128,28 @@ class Forking:
         poll = self._poll
         for fd in (*self._manager.fds, self._woken):
             poll.register(fd, select.EPOLLIN)
+        control, _ = self._manager.fds
         wanted = True
         while wanted or self._slots:
             if wanted:
                 self._make()
-            ready = [fd for fd, _ in poll.poll()]
-            if self._woken in ready:
-                with suppress(BlockingIOError):
-                    os.read(self._woken, PACKET)
-                self._reap()
-            if wanted and ready != [self._woken]:
-                wanted = self._hear()
-                if not wanted:
-                    for fd in self._manager.fds:
-                        poll.unregister(fd)
+            for fd, _ in poll.poll():
+                if fd == self._woken:
+                    self._reap()
+                elif wanted and not (fd == control and self._hear()):
+                    wanted = False
+                    for gone in self._manager.fds:
+                        poll.unregister(gone)
                     self._dismiss()
 
     # Copies
 
     def _make(self) -> None:
+        if len(self._spares) >= SPARES:
+            return
         made = []
-        while len(self._spares) < SPARES and self._free:
+        # Several at once: each copy costs this process anew what it writes to until the next.
+        while len(self._spares) < 2 * SPARES and self._free:
             ours, theirs = self._free.pop(), os.pipe()
             try:
                 pid = os.fork()
@@ -164,7 +174,7 @@ class Forking:
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, self._before)
+            set_handler(signal.SIGCHLD, self._before)
             for fd in (*self._spares.values(), self._woken, self._wake):
                 os.close(fd)
             self._poll.close()
@@ -183,6 +193,7 @@ class Forking:
         except Exception:  # noqa: BLE001  a script that was put away, a directory that is gone
             return _NO_SCRIPT
         be_yourself()
+        KILLING._known_to_forks = False  # noqa: SLF001
         self._face.show(payload["wrap"]["env"]["XQUTE_JOB"], script)
         if not self._manager.lives():
             return 0
@@ -196,6 +207,7 @@ class Forking:
 
     def _reap(self) -> None:
         """Tell of copies that ended; nobody else here waits for children."""
+        os.read(self._woken, PACKET)
         records = []
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         while True:
@@ -232,15 +244,20 @@ class Forking:
 
     def _hear(self) -> bool:
         """Hand over what it says to the copies; False: it closed its side."""
-        packet = self._manager.hear()
+        try:
+            packet = self._manager.control.recv(PACKET)
+        except OSError:
+            packet = b""
         if not packet:
             return False
         number, _, script = packet.partition(b" ")
         orders = self._spares.pop(int(number), None)
         if orders is not None:  # else it ended, and that was told
             self._directories[int(number)] = os.path.dirname(os.fsdecode(script))
-            with suppress(OSError):
+            try:
                 os.write(orders, script)
+            except OSError:  # it has just ended
+                pass
             os.close(orders)
         return True
 

@@ -7,6 +7,8 @@ import signal
 from contextlib import suppress
 from typing import Final
 
+from .wrapping import set_handler
+
 #: What a call, or the wrapping of one, may have changed.
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGINT, signal.SIGALRM)
 
@@ -28,7 +30,7 @@ class Ground:
         for place in range(3):
             os.dup2(self._null, place)
         for number, handler in self._handlers:
-            signal.signal(number, handler)
+            set_handler(number, handler)
         os.umask(self._umask)
         now = dict(os.environb)
         for key in now.keys() - self._environ.keys():

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import XquteError
 from .loading import Needs
@@ -41,12 +41,8 @@ def _text(position: int, id: int, value: Any) -> str:
     return text
 
 
-def execute(argv: Sequence[str]) -> NoReturn:
-    """Become a command.
-
-    Raises:
-        SystemExit: There is none; with the code a shell would tell.
-    """
+def execute(argv: Sequence[str]) -> int:
+    """Become a command; where there is none, the return code that a shell would tell."""
     # Python ignores these, and what is ignored stays so.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -56,5 +52,4 @@ def execute(argv: Sequence[str]) -> NoReturn:
         os.execvp(argv[0], list(argv))
     except OSError as exc:
         print(f"xqute: {argv[0]}: {exc.strerror}", file=sys.stderr)  # noqa: T201
-        code = 127 if exc.errno in {errno.ENOENT, errno.ENOTDIR} else 126
-        raise SystemExit(code) from exc
+        return 127 if exc.errno in {errno.ENOENT, errno.ENOTDIR} else 126

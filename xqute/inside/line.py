@@ -29,7 +29,7 @@ UNFIT: Final = 4
 LEAVES: Final = 1
 LEFT: Final = 2
 
-#: Copies that wait for a job, at most.
+#: Copies that wait for a job, at least, as soon as there was time to make them.
 SPARES: Final = 4
 
 #: The manager's side.

@@ -18,7 +18,7 @@ from .forking import call
 from .ground import Ground
 from .line import DONE, LEAVES, LEFT, RECORD, Face, Manager, directory_of
 from .loading import read_payload
-from .wrapping import Wrapping
+from .wrapping import Wrapping, listen
 
 #: As `forking` has it.
 _NO_SCRIPT: Final = 127
@@ -42,6 +42,7 @@ class Reusing:
         """Keep how it is now."""
         self._manager = manager
         self._face = face
+        listen()
         self._ground = Ground()
 
     def serve(self) -> None:

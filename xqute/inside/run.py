@@ -60,8 +60,7 @@ def _buffer_lines() -> None:
 def _end(directory: str, script: str, payload: Mapping[str, Any] | None) -> int:
     try:
         KILLING.listen()
-        _do(directory, read_payload(script) if payload is None else payload)
-        return DONE
+        return _do(directory, read_payload(script) if payload is None else payload)
     except BaseException as exc:  # noqa: BLE001  the last word about it is ours
         KILLING.spare()
         return _told(directory, exc)
@@ -80,7 +79,7 @@ def _told(directory: str, exc: BaseException) -> int:
     return code if isinstance(code, int) and 0 < code <= 255 else failed  # noqa: PLR2004
 
 
-def _do(directory: str, payload: Mapping[str, Any]) -> None:
+def _do(directory: str, payload: Mapping[str, Any]) -> int:
     """Call the function and write its result; or become the command."""
     work = payload["work"]
     function = work.get("function")
@@ -88,28 +87,28 @@ def _do(directory: str, payload: Mapping[str, Any]) -> None:
     place.enter()
     needs = Needs(payload["metadir"], payload["needs"], place)
     if function is None:
-        holes.execute(holes.fill(work["argv"], needs))
+        return holes.execute(holes.fill(work["argv"], needs))
     call = Calling.now = Calling(directory, payload, place, needs, KILLING)
     value = _call(call, function)
     KILLING.spare()
     write_result(directory, value)
+    return DONE
 
 
 def _call(call: Calling, function: dict[str, Any]) -> Any:
     loaded = call.loaded = load(function, call.place, call.needs)
     try:
         value = loaded.function(*loaded.args, **loaded.kwargs)
+        if isinstance(value, types.CoroutineType):
+            from .awaiting import await_call
+
+            value = await_call(value, call.killing)
+        return value
     except SystemExit as exc:
         # A main program of others ends so, also when all is well.
         if exc.code not in {None, 0}:
             raise
         return None
-    if isinstance(value, types.CoroutineType):
-        # Only asynchronous calls pay for asyncio.
-        from .awaiting import await_call
-
-        return await_call(value, call.killing)
-    return value
 
 
 def _asked(exc: BaseException) -> list[str]:

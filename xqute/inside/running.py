@@ -16,9 +16,13 @@ from typing import IO, Any, Final, cast
 from ..errors import OptionError, XquteError
 from ..printable import printable
 from ..settings import TAIL_BYTES, TAIL_LINES
+from .killing import KILLING
 
 #: From asking a command to end to forcing it: well within what a killed job has itself.
 GRACE_SECONDS: Final = 2.0
+
+#: What a command of a job that was asked to stop has before it is asked itself.
+HEARD_SECONDS: Final = 0.5
 
 #: Between two looks at a command that was asked to end.
 LOOK_SECONDS: Final = 0.01
@@ -166,20 +170,33 @@ class Command:
         """End it and everything it started, politely first."""
         if self.process.returncode is not None:
             return
-        self._signal(signal.SIGTERM)
-        until = time.monotonic() + GRACE_SECONDS
-        # Not waited for yet, so that the number stays its own.
-        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while os.waitid(os.P_PID, self.process.pid, look) is None and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
-        self._signal(signal.SIGKILL)
+        if KILLING.asked:
+            # Who asks a job asks all of it, as a rule; and the same signal twice means "at once" to some.
+            self._wait(HEARD_SECONDS)
+        if self._signal(signal.SIGTERM):
+            self._wait(GRACE_SECONDS)
+            self._signal(signal.SIGKILL)
         self.process.wait()
 
-    def _signal(self, number: int) -> None:
+    def _wait(self, seconds: float) -> None:
+        """Wait until nothing of it is left, and not longer."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.process.poll()
+            if not self._signal(0):
+                return
+            time.sleep(LOOK_SECONDS)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to what is left of it; whether there is something."""
         try:
+            # While there is any process of the group, its number is that of no other.
             os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
     def close(self) -> None:
         """Read nothing more."""

@@ -13,6 +13,9 @@ import signal
 import sys
 import time
 import traceback
+
+# What `signal.signal` wraps: the names that it makes of numbers cost a copy more than all else it does here.
+from _signal import signal as set_handler
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
@@ -26,7 +29,7 @@ TAKEN: Final = 0
 NOTHING_RAN: Final = 75
 FENCED: Final = 76
 
-#: What a start exits with that ran nothing: another copy has it, its files can't be made, a later one came.
+#: Return codes: a file of the user's own can't be had, or the directory; the output can't be written.
 NO_FILE: Final = 2
 NO_DIRECTORY: Final = 126
 NOT_FLUSHED: Final = 120
@@ -41,15 +44,36 @@ _MODE: Final = 0o666
 #: End a payload at once, where it does not say otherwise: nothing of it runs any more.
 _AT_ONCE: Final = (signal.SIGHUP, signal.SIGXCPU)
 
+#: What is remembered.
+_ASKING: Final = (signal.SIGTERM, *_AT_ONCE)
+
+
+def listen() -> None:
+    """From now on a start under way hears of signals that ask it to stop; any other process ends by them."""
+    for number in _ASKING:
+        set_handler(number, _take)
+
+
+def _take(number: int, frame: FrameType | None) -> None:
+    wrapping = Wrapping.now
+    if wrapping is not None and wrapping.here:
+        wrapping.ask(number)
+    else:
+        set_handler(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
 
 class Wrapping:
     """One start of a job, from its claim to the word about its end.
 
     Attributes:
+        now: The one under way; None where there is none.
         asked: The signal that asked it to stop, without SIG; empty when none did.
         claimed: This copy of the start is the one that runs.
         told: Its end is written.
     """
+
+    now: Wrapping | None = None
 
     def __init__(self, directory: str, wrap: Mapping[str, Any], note: Callable[[Wrapping], None]) -> None:
         """Nothing is done yet.
@@ -62,6 +86,7 @@ class Wrapping:
         self.asked = ""
         self.claimed = False
         self.told = False
+        self._pid = os.getpid()
         self._directory = directory
         self._wrap = wrap
         self._note = note
@@ -80,11 +105,12 @@ class Wrapping:
         try:
             if not self._open_outputs():
                 return self._give_back(status)
-            self._listen()
+            Wrapping.now = self
             with suppress(OSError):
-                os.write(self._news, b"RUNNING %d\n" % os.getpid())
+                os.write(self._news, b"RUNNING %d\n" % self._pid)
             return self.end(self._payload(call))
         finally:
+            Wrapping.now = None
             os.close(self._news)
 
     # Before it
@@ -111,17 +137,16 @@ class Wrapping:
         self._tell()
         return NOTHING_RAN
 
-    def _listen(self) -> None:
-        signal.signal(signal.SIGTERM, self._remember)
-        for number in _AT_ONCE:
-            signal.signal(number, self._stop)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: int) -> None:
+        """A signal asks it to stop."""
         self.asked = signal.Signals(number).name[3:]
+        if number in _AT_ONCE:
+            os._exit(self.end(128 + number))
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._remember(number, frame)
-        os._exit(self.end(128 + number))
+    @property
+    def here(self) -> bool:
+        """Whether this process is the job's own, and no fork of it."""
+        return os.getpid() == self._pid
 
     # The payload
 
@@ -144,7 +169,8 @@ class Wrapping:
         if self._wrap.get("stdin", os.devnull) != os.devnull:
             self._open_given("stdin", 0, os.O_RDONLY | os.O_CLOEXEC)
         self._open_given("stdout", 1, _OUTPUT)
-        os.environ.update(self._wrap["env"])
+        for name, value in self._wrap["env"].items():
+            os.environ[name] = value
         try:
             os.chdir(self._wrap["cwd"])
         except OSError as exc:
@@ -168,8 +194,8 @@ class Wrapping:
 
     def end(self, rc: int) -> int:
         """Tell how it ended; returns what to exit with."""
-        for number in (signal.SIGTERM, *_AT_ONCE):
-            signal.signal(number, signal.SIG_IGN)
+        for number in _ASKING:
+            set_handler(number, signal.SIG_IGN)
         while _is_same(f"{self._directory}/job.status", self._news):
             if _tell(self._directory, self._news, rc, self.asked):
                 self._tell()

@@ -26,6 +26,7 @@ _BY_REPR: Final = frozenset(
 )
 #: The same, with a time zone, which has to be one of them.
 _TIMES: Final = frozenset({"datetime:datetime", "datetime:time"})
+_LOGGERS: Final = frozenset({"logging:Logger", "logging:RootLogger"})
 #: What the interpreter puts into classes, and what `dataclass` does.
 _DESCRIPTORS: Final = frozenset({"member_descriptor", "getset_descriptor", "_tuplegetter"})
 _DATACLASS_MAKES: Final = frozenset(
@@ -131,6 +132,8 @@ class Canonical:
     def _known(self, value: Any, name: str) -> str:
         if name in _BY_REPR:
             return f"{name} {_quote(repr(value))}"
+        if name in _LOGGERS:  # as pickle has it: a logger is its name
+            return f"logger {_quote(value.name)}"
         if name in _TIMES:
             bare = value.replace(tzinfo=None)
             return f"{name}({_quote(repr(bare))},{self._form(value.tzinfo)})"

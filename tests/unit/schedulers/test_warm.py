@@ -19,7 +19,7 @@ from xqute.schedulers.local import LocalScheduler, processes, scheduler, startin
 from xqute.states import FileState, Presence
 
 MODULE = """
-import os, signal, subprocess, sys, tempfile, threading, time
+import atexit, os, random, signal, subprocess, sys, tempfile, threading, time
 
 count = 0
 folder = tempfile.TemporaryDirectory()
@@ -76,6 +76,19 @@ def leave_child(news):
 
 def leave_thread():
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+def _write(path):
+    with open(path, "w") as file:
+        file.write("written")
+
+def at_exit(path):
+    atexit.register(_write, path)
+
+def in_thread(path):
+    threading.Timer(0.1, _write, [path]).start()
+
+def draw():
+    return random.random()
 
 def spoil():
     os.environ["SPOILT"] = "yes"
@@ -229,6 +242,17 @@ async def test_what_the_module_made_for_its_process_outlives_the_copies(calls) -
     await calls.warmed()
 
     assert [await calls.result("has_folder") for _ in range(3)] == [True] * 3
+
+
+async def test_what_the_module_made_for_its_process_goes_with_it(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "folders"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    async with opened(LocalScheduler(), tmp_path) as host:
+        await Calls(host).warmed()
+        assert list(folder.iterdir())
+
+    assert list(folder.iterdir()) == []
 
 
 async def test_one_call_alone_starts_no_process_besides_its_own(calls) -> None:
@@ -403,6 +427,28 @@ async def test_a_call_is_found_by_its_mark_and_script(calls, kind, news, go) -> 
     assert (await LocalScheduler().poll_jobs([job]))[job].presence is Presence.GONE
 
 
+@pytest.mark.parametrize("fork", [False, True], ids=["cold", "fork"])
+async def test_a_call_has_ended_when_what_it_registered_for_its_end_is_done(calls, fork, tmp_path) -> None:
+    if fork:
+        await calls.warmed()
+
+    await calls.result("at_exit", tmp_path / "told", fork=fork)
+
+    assert (tmp_path / "told").read_text() == "written"
+
+
+async def test_a_call_has_ended_when_its_threads_have(calls, way, tmp_path) -> None:
+    await calls.result("in_thread", tmp_path / "told", **way)
+
+    assert (tmp_path / "told").read_text() == "written"
+
+
+async def test_every_copy_draws_its_own_numbers(calls) -> None:
+    await calls.warmed()
+
+    assert len({await calls.result("draw") for _ in range(5)}) == 5
+
+
 async def test_a_second_copy_of_a_start_leaves_without_running(calls, way, tmp_path) -> None:
     job = await calls.host.call("calls:say", "hello", **way)
     claim = Path(job.directory, "job.status")
@@ -560,6 +606,43 @@ async def test_a_copy_that_got_a_job_a_moment_ago_can_be_killed(calls, news, go)
     await calls.host.end(job)
     assert not Path(job.directory, "job.status").exists()
 
+
+@pytest.mark.parametrize("reuse", [False, True])
+async def test_nothing_begins_that_a_dead_manager_handed_over(tmp_path, reuse) -> None:
+    manager = subprocess.Popen([sys.executable, "-c", HALTING, tmp_path, str(reuse)], stdout=subprocess.PIPE)
+    pid, directory = manager.stdout.readline().decode().split()
+    manager.kill()
+    manager.communicate()
+
+    os.kill(int(pid), signal.SIGCONT)
+    await gone(int(pid))
+
+    assert not Path(directory, "job.status").exists()
+
+
+HALTING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.unit.schedulers.test_warm import Calls, opened, until
+from xqute.schedulers.local import LocalScheduler
+
+async def main(root, reuse):
+    async with opened(LocalScheduler(), Path(root)) as host:
+        calls = Calls(host)
+        if reuse == "True":
+            [pid] = {(await calls.result("counted", reuse=True))[0]}
+        else:
+            await calls.warmed()
+            await until(lambda: calls.runners[0].spares)
+            pid = calls.runners[0]._spares[0]
+        os.kill(pid, signal.SIGSTOP)
+        job = await calls.start("counted", reuse=reuse == "True")
+        assert int(job.uid) == pid
+        print(pid, job.directory, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
 
 MANAGER = """
 import asyncio, os, sys
