@@ -257,7 +257,7 @@ async def test_a_call_that_fails_is_tried_again_as_a_command_is(make, here):
 
     job = await xqute.push(tasks.gated("gate"), error_strategy="retry", retries=5, retry_delay="50ms")
     async with xqute:
-        await until((here / "order").exists)
+        await until(lambda: job.reason.code == "RETRY_DELAY" or job.attempt > 1)
         (here / "gate.open").touch()
         assert await job == "gate"
 
@@ -317,7 +317,7 @@ async def test_a_module_that_cant_be_imported_says_why(make, module):
 
 
 SCRIPT = """
-import asyncio, sys
+import asyncio, os, sys
 from xqute import Xqute, task
 print("imported as", __name__, flush=True)
 
@@ -330,7 +330,7 @@ class Box:
         self.n = n
 
 async def main():
-    xqute = Xqute(job_metadir=sys.argv[1])
+    xqute = Xqute(job_metadir=os.environ["META"])
     boxes = await xqute.map(double, range(3))
     async with xqute:
         print([type(await box) is Box and (await box).n for box in boxes])
@@ -339,12 +339,12 @@ GUARDED = SCRIPT + 'if __name__ == "__main__":\n    asyncio.run(main())\n'
 UNGUARDED = SCRIPT + "asyncio.run(main())\n"
 
 
-def run_script(folder: Path, source: str, *flags: str) -> subprocess.CompletedProcess:
+def run_script(folder: Path, source: str) -> subprocess.CompletedProcess:
     script = folder / "my script.py"
     script.write_text(source)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "META": str(folder / "meta")}
     return subprocess.run(
-        [sys.executable, *flags, script, folder / "meta"],
+        [sys.executable, script],
         env=environ,
         capture_output=True,
         text=True,
@@ -370,10 +370,10 @@ def test_a_script_without_a_guard_gets_one_clear_error_and_no_fork_bomb(tmp_path
 
 
 def test_functions_of_a_program_on_stdin_travel_by_value(tmp_path):
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "META": str(tmp_path / "meta")}
 
     ended = subprocess.run(
-        [sys.executable, "-", tmp_path / "meta"],
+        [sys.executable, "-"],
         input=GUARDED,
         env=environ,
         capture_output=True,

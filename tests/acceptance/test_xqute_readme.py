@@ -3,8 +3,10 @@
 import asyncio
 import functools
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -226,7 +228,8 @@ class MyScheduler(Scheduler):
         return process.pid
 
     async def kill_job(self, job):
-        self.processes[int(job.uid)].terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(int(job.uid), signal.SIGTERM)
 
     async def job_is_running(self, job):
         return self.processes[int(job.uid)].returncode is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .. import metadir
 from ..crash import crash_point
@@ -76,7 +77,21 @@ class Requirer:
             raise Refused(f"what it requires can't be read: {path}: {exc}") from exc
         if not all(plan.nodes[node].digest for node in plan.roots):
             raise Refused("it requires a call that can't be compared with others, and would ask for ever")
-        return plan
+        return plan if job.call.function is not None else _as_asked_by(job, plan)
+
+
+def _as_asked_by(job: Job, plan: Plan) -> Plan:
+    """What a shell job asks for runs as that does; it can't say so itself, as nothing in its directory tells."""
+    options = {name: getattr(job.call.options, name) for name in _INHERITED}
+    nodes = [
+        node._replace(work=replace(node.work, options=replace(node.work.options, **options)))
+        for node in plan.nodes
+    ]
+    return plan._replace(nodes=nodes)
+
+
+#: Options that say how jobs run, and are no part of what they do.
+_INHERITED = ("priority", "error_strategy", "retries", "retry_delay", "grace", "user", "tags")
 
 
 def waits_for(job: Job) -> Reason:
