@@ -2,8 +2,10 @@
 
 import asyncio
 import collections
+import ctypes
 import itertools
 import os
+import resource
 import threading
 import time
 from contextlib import contextmanager
@@ -207,6 +209,40 @@ def count_lines_sync(command: str, expected: int) -> list[int]:
     return [len(out), len(err), int(out == wanted), int(err == wanted), len(text.splitlines())]
 
 
+@task
+def too_large_for_the_disk() -> bytes:
+    """Its result can't be written: as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    return bytes(5 << 20)
+
+
+@task
+def leave(how: str) -> None:
+    """End the process without a word to anybody."""
+    if how == "exit":
+        os._exit(3)
+    if how == "abort":
+        os.abort()
+    ctypes.string_at(0)
+
+
+@task(reuse=True)
+def reused(number: int) -> tuple[int, int, int]:
+    """In a process that serves many calls; what it leaves behind is there for the next."""
+    SEEN.append(number)
+    if number < 0:
+        raise ValueError(f"{number} is too small")
+    return os.getpid(), len(SEEN), current_job().id
+
+
+SEEN: list[int] = []
+
+
+@task(fork=False)
+def alone() -> tuple[int, int]:
+    return os.getpid(), os.getppid()
+
+
 # Dependencies found while running
 
 
@@ -268,7 +304,17 @@ def undone(name: str, how: str) -> None:
     with last_will(name):
         if how == "fail":
             raise RuntimeError("it went wrong")
-        time.sleep(300)
+        time.sleep(300 if how == "sleep" else 0)
+
+
+@task
+def badly_undone() -> None:
+    raise RuntimeError("it went wrong")
+
+
+@badly_undone.cleanup
+def undo_badly(job: Any) -> None:
+    raise RuntimeError("and so did its cleanup")
 
 
 @undone.cleanup

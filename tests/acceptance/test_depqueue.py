@@ -392,7 +392,65 @@ async def test_requiring_is_heard_as_an_event(make):
     assert [(id_, event) for id_, event, _ in heard] == [(1, "require"), (1, "required")]
 
 
+async def test_what_is_required_inherits_the_options_of_the_job_but_not_what_is_its_own(make, tmp_path):
+    xqute = make()
+    job = await xqute.push(
+        require_a_look,
+        env={"SECRET": "s"},
+        cwd=tmp_path,
+        tags=["deep"],
+        title="the asker",
+        stdout=tmp_path / "out",
+    )
+
+    async with xqute:
+        assert await job == [f"s {tmp_path}"]
+    below = await xqute.get(job.needs[0])
+    assert (below.tags, below.title) == (("deep",), "sh -c 'echo $SECRET $PWD'")
+
+
+def require_a_look():
+    from xqute import cmd, current_job
+
+    return current_job().require([cmd("sh", "-c", "echo $SECRET $PWD")])
+
+
 # Interrupted
+
+
+MANAGER = """
+import asyncio, os
+from tests.acceptance.test_depqueue import need_held
+from xqute import Xqute
+
+async def main():
+    xqute = Xqute(job_metadir=os.environ["META"], resume=True)
+    job = await xqute.push(need_held)
+    print(await job, job.start, job.id, flush=True)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_a_manager_killed_while_the_required_runs_leaves_nothing_to_be_done_twice(
+    tmp_path, here, lines, alive
+):
+    (tmp_path / "manage.py").write_text(MANAGER)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "META": str(tmp_path / "meta")}
+    command = [sys.executable, tmp_path / "manage.py"]
+
+    first = await asyncio.to_thread(subprocess.Popen, command, env=environ)
+    await until((here / "order").exists)
+    first.kill()
+    first.wait()
+    (here / "held.open").touch()
+    second = await asyncio.to_thread(
+        subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert second.stdout == "['held'] 2 1\n", second.stderr
+    assert lines("order") == ["held"]
 
 
 async def test_a_session_that_is_stopped_while_the_required_run_goes_on_where_it_was(make, here, lines):

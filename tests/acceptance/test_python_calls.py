@@ -19,9 +19,12 @@ from tests.acceptance.tasks import add, show, step
 from xqute import (
     JobFailed,
     JobKilled,
+    JobNotFound,
     JobStatus,
+    MetadirError,
     OptionError,
     Xqute,
+    XquteError,
     cmd,
     current_job,
     simplug,
@@ -203,6 +206,35 @@ async def test_a_result_that_cant_be_kept_fails_the_job_and_says_what_it_was(run
     assert job.status is JobStatus.FAILED
     assert ("lock" in str(job.reason)) or ("generator" in str(job.reason))
     with pytest.raises(JobFailed):
+        await job
+
+
+async def test_a_result_that_does_not_fit_on_the_disk_is_no_success_and_nobody_gets_half_of_it(make):
+    xqute = make()
+    parent = await xqute.push(tasks.digest_of(tasks.too_large_for_the_disk()))
+
+    await xqute.run_until_complete()
+
+    job = await xqute.get(parent.needs[0])
+    assert job.status is JobStatus.FAILED
+    assert "File too large" in str(job.reason)
+    assert not (job.metadir / "job.result").exists()
+    assert parent.start == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"xqute result 1 "], ids=["empty", "half"])
+async def test_a_result_that_is_not_all_there_fails_those_who_need_it_with_its_path(make, content):
+    xqute = make()
+    job = await xqute.push(show("precious"))
+    await xqute.run_until_complete()
+    (job.metadir / "job.result").write_bytes(content)
+
+    parent = await xqute.push(show(job))
+    await xqute.run_until_complete()
+
+    assert parent.status is JobStatus.FAILED
+    assert "1/job.result" in str(parent.exception())
+    with pytest.raises(MetadirError, match=r"1/job\.result"):
         await job
 
 
@@ -405,7 +437,7 @@ async def test_a_killed_call_runs_its_finally_and_is_never_finished(make, here, 
 
 
 @pytest.mark.parametrize("function", [tasks.deaf, tasks.stubborn], ids=["in C code", "catching all"])
-async def test_a_call_that_does_not_listen_is_ended_after_the_grace(make, here, marked, function):
+async def test_a_call_that_does_not_listen_is_ended_after_the_grace(make, here, marked, alive, function):
     xqute = make()
     job = await xqute.push(function("d"))
 
@@ -668,6 +700,106 @@ printf 'progress nan inf\nprogress\nprogress x y\n\n\0\nrequire ../../etc/passwd
     assert isinstance(await job.logs(), list)
 
 
+# Where it runs
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("exit", "EXIT 3"), ("abort", "SIGNAL 6"), ("crash", "SIGNAL 11")]
+)
+async def test_a_call_that_takes_its_process_down_harms_no_other(make, how, reason):
+    xqute = make(scheduler_forks=4)
+    bad = await xqute.push(tasks.leave(how))
+
+    good = await xqute.map(add, range(20), [1] * 20)
+    worse = await xqute.push(tasks.leave(how))
+    more = await xqute.map(add, range(20), [2] * 20)
+    await xqute.run_until_complete()
+
+    assert [str(bad.reason).split(":")[0], str(worse.reason).split(":")[0]] == [reason, reason]
+    assert [await job for job in good] == list(range(1, 21))
+    assert [await job for job in more] == list(range(2, 22))
+
+
+async def test_calls_of_a_task_that_allows_it_share_a_process_and_fail_one_by_one(make):
+    xqute = make(scheduler_forks=2)
+
+    jobs = await xqute.map(tasks.reused, [1, 2, -1, 3, 4, 5, 6])
+    await xqute.run_until_complete()
+
+    bad, *good = [jobs[2], *jobs[:2], *jobs[3:]]
+    told = [await job for job in good]
+    assert str(bad.reason) == "EXIT 1: ValueError: -1 is too small"
+    assert len({pid for pid, _, _ in told}) <= 2
+    assert max(seen for _, seen, _ in told) > 1
+    assert [id_ for _, _, id_ in told] == [job.id for job in good]
+
+
+async def test_calls_of_any_other_task_have_a_process_each(make):
+    def count():
+        tasks.SEEN.append(1)
+        return os.getpid(), len(tasks.SEEN)
+
+    xqute = make(scheduler_forks=2)
+    jobs = [await xqute.push(count) for _ in range(6)]
+    lonely = [await xqute.push(tasks.alone()) for _ in range(2)]
+    await xqute.run_until_complete()
+
+    told = [await job for job in jobs]
+    assert len({pid for pid, _ in told}) == 6
+    assert {seen for _, seen in told} == {1}
+    assert len({(await job)[0] for job in lonely}) == 2
+
+
+async def test_what_a_call_does_to_its_environment_is_not_seen_by_the_next(make, tmp_path):
+    def spoil():
+        os.environ["SPOILT"] = "yes"
+        os.chdir("/")
+        sys.path.clear()
+        sys.stdout.close()
+
+    def look():
+        return os.environ.get("SPOILT"), os.getcwd(), bool(sys.path)
+
+    xqute = make()
+    await xqute.push_many([spoil, spoil])
+    job = await xqute.push(look, cwd=tmp_path)
+    await xqute.run_until_complete()
+
+    assert await job == (None, str(tmp_path), True)
+
+
+async def test_a_call_pushed_by_another_version_of_python_is_refused_clearly(make, metadir):
+    xqute = make()
+    job = await xqute.push(add(1, 2))
+    [place] = (metadir / ".places").glob("*.json")
+    told = json.loads(place.read_text())
+    told["version"] = [3, 9]
+    place.write_text(json.dumps(told))
+
+    await xqute.run_until_complete()
+
+    assert job.status is JobStatus.FAILED
+    assert "pushed by Python 3.9" in str(job.reason)
+
+
+async def test_why_a_call_does_not_run_is_its_reason(make, here):
+    xqute = make(scheduler_forks=1)
+    runs = await xqute.push(tasks.held("runs"))
+    behind = await xqute.push(step("behind"))
+    needing = await xqute.push(step("needing", runs))
+    before = [job.reason.code for job in (runs, behind, needing)]
+
+    async with xqute:
+        await until((here / "order").exists)
+        while_it_runs = [job.reason.code for job in (behind, needing)]
+        told = str(needing.reason)
+        (here / "runs.open").touch()
+
+    assert before == ["ACCEPTED", "ACCEPTED", "NEEDS"]
+    assert while_it_runs == ["FORKS", "NEEDS"]
+    assert told == f"needs {runs.id}"
+
+
 # Cleaning up
 
 
@@ -690,6 +822,19 @@ async def test_a_call_that_failed_for_good_is_cleaned_up_after_once(make, undone
 
     assert job.attempt == 3
     assert undone() == ["a"]
+    assert await xqute.find(top=True) == [job]
+
+
+async def test_a_call_that_fails_again_after_a_retry_is_cleaned_up_after_again(make, undone):
+    xqute = make()
+    job = await xqute.push(tasks.undone("a", "fail"))
+    await xqute.run_until_complete()
+
+    await job.retry()
+    await xqute.run_until_complete()
+
+    assert job.start == 2
+    assert undone() == ["a", "a"]
 
 
 async def test_a_call_killed_before_it_started_is_cleaned_up_after(make, undone, here):
@@ -734,6 +879,109 @@ async def test_a_call_that_ended_well_is_not_cleaned_up_after(make, undone):
 
     assert report.counts == {JobStatus.FINISHED: 1}
     assert undone() == []
+
+
+async def test_a_cleanup_that_fails_is_a_failed_job_of_its_own(make):
+    xqute = make()
+    job = await xqute.push(tasks.badly_undone())
+
+    report = await xqute.run_until_complete()
+
+    assert "it went wrong" in str(job.reason)
+    assert [failure.reason for failure in report.failures] == [
+        "EXIT 1: RuntimeError: it went wrong",
+        "EXIT 1: RuntimeError: and so did its cleanup",
+    ]
+    assert report.failures[1].title.startswith("cleanup of 1")
+
+
+# Deleting
+
+
+async def test_a_deleted_call_is_cleaned_up_after_and_gone(make, undone):
+    xqute = make()
+    job, other = await xqute.push(tasks.undone("d", "well")), await xqute.push(add(1, 2))
+    await xqute.run_until_complete()
+    before = undone()
+
+    await job.delete()
+
+    assert before == []
+    assert undone() == ["d"]
+    assert not os.path.exists(job.directory)
+    with pytest.raises(JobNotFound):
+        await xqute.get(job.id)
+    assert await other == 3
+
+
+async def test_a_call_that_was_cleaned_up_after_is_deleted_without_another_cleanup(make, undone):
+    xqute = make()
+    job = await xqute.push(tasks.undone("e", "fail"))
+    await xqute.run_until_complete()
+
+    await job.delete()
+
+    assert undone() == ["e"]
+    assert job not in await xqute.find()
+
+
+async def test_a_call_that_runs_is_deleted_by_force_only(make, undone, here):
+    xqute = make()
+    job = await xqute.push(tasks.undone("f", "sleep"), grace=20)
+    async with xqute:
+        await until((here / "f.up").exists)
+        with pytest.raises(XquteError, match="has not ended"):
+            await job.delete()
+
+        await job.delete(force=True)
+
+    assert (here / "f.finally").exists()
+    assert undone() == ["f"]
+    assert job not in await xqute.find()
+
+
+async def test_a_call_that_others_wait_for_is_not_deleted(make, here):
+    xqute = make()
+    job = await xqute.push(add(1, 2))
+    parent = await xqute.push(show(job, tasks.held("other")))
+    async with xqute:
+        await job
+        with pytest.raises(XquteError, match="waits for it"):
+            await job.delete()
+        (here / "other.open").touch()
+        assert await parent == ((3, "other"), {})
+
+        await job.delete()
+
+    assert job not in await xqute.find()
+    assert await parent == ((3, "other"), {})
+
+
+async def test_a_call_whose_cleanup_fails_is_kept(make):
+    xqute = make()
+    job = await xqute.push(tasks.badly_undone())
+    await xqute.run_until_complete()
+
+    with pytest.raises(JobFailed, match="and so did its cleanup"):
+        await job.delete()
+
+    assert job in await xqute.find()
+    assert os.path.isdir(job.directory)
+
+
+async def test_what_was_deleted_runs_again_when_its_script_does(make, here):
+    first = make()
+    job = await first.push(add(1, 2))
+    await first.run_until_complete()
+    await job.delete()
+    await first.run_until_complete()
+
+    second = make(resume=True)
+    again = await second.push(add(1, 2))
+
+    assert await again == 3
+    assert not again.cached
+    assert (here / "add").read_text().splitlines() == ["(1, 2)"] * 2
 
 
 # Threads, ids and other surroundings

@@ -172,6 +172,21 @@ async def test_a_job_that_ended_long_ago_is_an_argument_too(make):
     assert await more == 4
 
 
+async def test_a_job_of_an_earlier_run_is_an_argument_and_a_failed_one_blocks(make):
+    before = make()
+    one, bad = await before.push(add(1, 2)), await before.push(fail("in the run before"))
+    await before.run_until_complete()
+
+    xqute = make()
+    more = await xqute.push(add(await xqute.get(one.id), 1))
+    never = await xqute.push(add(await xqute.get(bad.id), 1))
+    report = await xqute.run_until_complete()
+
+    assert await more == 4
+    assert never.reason.code == "BLOCKED"
+    assert report.blocked == {bad.id: 1}
+
+
 async def test_calls_are_found_anywhere_in_the_arguments_and_replaced(make):
     n = [add(number) for number in range(8)]
     deep = [[[n[0]]], (n[1], {"k": n[2], "set": [{"x": (n[3],)}]}), Shot("s", n[4], [n[5]])]
@@ -265,6 +280,21 @@ async def test_find_shows_the_roots_of_trees_alone(make):
     assert await xqute.find(top=True) == roots
     assert len(await xqute.find()) == 6
     assert len(await xqute.find(task="step")) == 6
+
+
+async def test_two_layers_that_need_each_other_whole_are_no_hundred_million_edges(make):
+    below = [cmd("true", number) for number in range(10_000)]
+    above = [cmd("true", "above", number).after(*below) for number in range(3)]
+    gate = cmd("true", "gate").after(*below)
+    many = [cmd("true", "more", number).after(gate, *below[:2]) for number in range(10_000)]
+    xqute = make()
+
+    async with asyncio.timeout(120):
+        jobs = await xqute.push_many([*above, cmd("true", "end").after(*many)])
+
+    last = await xqute.get(jobs[-1].id)
+    assert len(jobs[0].needs) == len(last.needs) == 10_000
+    assert len(await xqute.find(limit=100_000)) == 20_005
 
 
 # Accepted whole or not at all
@@ -518,7 +548,7 @@ async def test_a_finished_tree_is_reused_whole_and_its_results_are_there(make, o
 
     assert job.cached
     assert await job == ((3, "leaf"), {})
-    assert report.reused >= 1
+    assert report.reused == 1
     assert order() == ["leaf"]
     assert job.start == 1
 

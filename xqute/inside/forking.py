@@ -23,12 +23,13 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from .cloned import be_yourself, run_exits
+from .handlers import DEFAULT, set_handler
 from .killing import KILLING
 from .line import ENDED, PACKET, RECORD, SPARE, SPARES, Face, Manager, directory_of
 from .loading import Place, read_payload
 from .rehearsing import rehearse
 from .run import run
-from .wrapping import Wrapping, listen, set_handler, told_for
+from .wrapping import Wrapping, listen, told_for
 
 #: What a copy says of itself, in the memory it shares with this process.
 _CLAIMED: Final = 1
@@ -56,7 +57,7 @@ def serve(manager: Manager, script: str) -> NoReturn:
     else:
         Forking(manager, face).serve()
     # What the module registered is done, and does not keep a process here that nobody needs.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    set_handler(signal.SIGALRM, DEFAULT)
     signal.alarm(LEAVE_SECONDS)
     run_exits()
     os._exit(0)
@@ -120,7 +121,7 @@ class Forking:
         self._poll = select.epoll()
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
-        self._before: Any = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._before: Any = set_handler(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def serve(self) -> None:

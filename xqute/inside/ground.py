@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from typing import Final
 
-from .wrapping import set_handler
+from .handlers import handler_of, set_handler
 
 #: What a call, or the wrapping of one, may have changed.
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGINT, signal.SIGALRM)
@@ -23,7 +23,7 @@ class Ground:
         self._directory = os.getcwd()
         self._umask = os.umask(0)
         os.umask(self._umask)
-        self._handlers = [(number, signal.getsignal(number)) for number in _SIGNALS]
+        self._handlers = [(number, handler_of(number)) for number in _SIGNALS]
 
     def restore(self) -> None:
         """Become so again."""

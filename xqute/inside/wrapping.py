@@ -13,13 +13,12 @@ import signal
 import sys
 import time
 import traceback
-
-# What `signal.signal` wraps: the names that it makes of numbers cost a copy more than all else it does here.
-from _signal import signal as set_handler
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
+
+from .handlers import DEFAULT, IGNORE, set_handler
 
 #: What the claim of a start says that was given back; `xqute.wrapper` has the same word.
 RETURNED: Final = b"RETURNED"
@@ -59,7 +58,7 @@ def _take(number: int, frame: FrameType | None) -> None:
     if wrapping is not None and wrapping.here:
         wrapping.ask(number)
     else:
-        set_handler(number, signal.SIG_DFL)
+        set_handler(number, DEFAULT)
         os.kill(os.getpid(), number)
 
 
@@ -195,7 +194,7 @@ class Wrapping:
     def end(self, rc: int) -> int:
         """Tell how it ended; returns what to exit with."""
         for number in _ASKING:
-            set_handler(number, signal.SIG_IGN)
+            set_handler(number, IGNORE)
         while _is_same(f"{self._directory}/job.status", self._news):
             if _tell(self._directory, self._news, rc, self.asked):
                 self._tell()
