@@ -276,6 +276,8 @@ class JobKeeper:
         if self.known.pop(job.id, None) is not None:
             self._room.counts[job.status] -= 1
             self.pushed = [other for other in self.pushed if other is not job]
+        if not self._room.going:
+            await self._driver.close()  # nothing is left that this process would have to own
 
     async def _clean_up(self, job: Job) -> None:
         """Call its cleanup function where there is one, and see it end."""

@@ -74,6 +74,7 @@ class Lifecycle:
         event = JobEvent.RETRY_ASKED_WAITING if waits else JobEvent.RETRY_ASKED
         if not self.apply(job, event, Reason("NEEDS", {"needs": "others"}) if waits else Reason("ACCEPTED")):
             return False
+        job.cleaned = 0  # what it does now is cleaned up after, too
         self.waiting.wanted_again(job)
         return True
 

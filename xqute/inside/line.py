@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import struct
 from typing import Final
 
@@ -104,8 +103,7 @@ class Manager:
     def __init__(self) -> None:
         """It is the parent; when it has ended before this, its side is closed too."""
         self._parent = os.pidfd_open(os.getppid())
-        self.control = socket.socket(fileno=CONTROL_FD)
-        self.control.set_inheritable(False)
+        os.set_inheritable(CONTROL_FD, False)  # noqa: FBT003  it takes no names
         self._alive = select.poll()
         self._alive.register(self._parent, select.POLLIN)
         self._news = select.poll()
@@ -115,7 +113,7 @@ class Manager:
     @property
     def fds(self) -> tuple[int, int]:
         """Both can be waited for."""
-        return self.control.fileno(), self._parent
+        return CONTROL_FD, self._parent
 
     def lives(self) -> bool:
         """Whether it is still there.
@@ -128,15 +126,19 @@ class Manager:
     def hear(self) -> bytes:
         """What it says next; nothing, when it closed its side or is gone."""
         self._news.poll()
+        return self.read() if self.lives() else b""
+
+    def read(self) -> bytes:
+        """The packet that is there; nothing, when it closed its side."""
         try:
-            return self.control.recv(PACKET) if self.lives() else b""
+            return os.read(CONTROL_FD, PACKET)
         except OSError:
             return b""
 
     def tell(self, *records: bytes) -> None:
         """Tell it; when it is gone there is nobody to tell."""
         try:
-            self.control.send(b"".join(records))
+            os.write(CONTROL_FD, b"".join(records))
         except OSError:
             return
 
@@ -145,9 +147,12 @@ class Manager:
         self.tell(RECORD.pack(UNFIT, 0, 0, 0, 0.0), why.encode(errors="replace")[: PACKET // 2])
 
     def close(self) -> None:
-        """For copies: this is not theirs."""
-        self.control.close()
+        """For copies that have asked."""
         os.close(self._parent)
+
+    def leave(self) -> None:
+        """For copies: they tell nothing."""
+        os.close(CONTROL_FD)
 
 
 def directory_of(script: str) -> str:

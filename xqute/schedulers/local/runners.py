@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from ...inside.line import CONTROL_FD, ENDED, LEAVES, LEFT, PACKET, RECORD, SPARE, UNFIT
 from ...job import Job
+from ...metadir import read_claim
 from . import processes
 from .exits import RSS_UNIT, Start
 from .processes import ticks_now
@@ -26,7 +27,7 @@ from .starting import Starting
 #: Scripts of later jobs may have longer names than that of the first.
 ROOM: Final = 24
 
-#: How a copy ended whose parent died before it could tell.
+#: How a start ended of which nobody can tell, or that never began.
 UNTOLD: Final = -3
 
 
@@ -83,7 +84,20 @@ class Reused(Start):
         if self.exit is None and super().reap():
             self._worker.reaped = True
             self._left = True
+            self._forget_what_never_began()
         return self.exit is not None
+
+    def _forget_what_never_began(self) -> None:
+        """A process that can't serve is nothing that happened to the job."""
+        if self.exit is not None and os.WIFEXITED(self.exit) and not self._claimed():
+            self.exit = UNTOLD
+
+    def _claimed(self) -> bool:
+        """Whether it began, as far as that is known."""
+        try:
+            return read_claim(self.job.directory) is not None
+        except OSError:
+            return True
 
     def ended(self, status: int, cpu: float, *, left: bool) -> None:
         """The worker says that it has ended."""
@@ -404,5 +418,7 @@ class Worker(Helper):
         if start.reap():
             self.start = None
             self.forget()
+            if start.exit == UNTOLD:
+                self._unfit("it ended before it began a call")
             self._tell(start)
         return self.reaped
