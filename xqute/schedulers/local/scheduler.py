@@ -24,7 +24,7 @@ from .exits import HAS_PIDFDS, Exits, Start
 from .leftovers import Leftovers
 from .processes import Process
 from .reasons import REBOOTED, reason_of
-from .runners import UNTOLD
+from .served import UNTOLD
 from .starting import Starting, descriptor_limit, refusal, snapshot
 from .warm import Warm
 

@@ -23,7 +23,8 @@ from ...inside.line import SPARES
 from ...job import Job
 from . import processes
 from .exits import HAS_PIDFDS, Start
-from .runners import ROOM, Helper, Plan, Runner, Worker
+from .helpers import ROOM, Helper, Plan
+from .runners import Runner, Worker
 from .starting import Starting
 
 log = logging.getLogger("xqute.local")
