@@ -350,7 +350,8 @@ async def test_a_killed_dependency_blocks_and_its_retry_heals(make, here):
         (here / "held.open").touch()
         await needed.retry()
 
-        assert await job == ["held"]
+        async with asyncio.timeout(30):
+            assert await job == ["held"]
 
 
 async def test_a_killed_job_that_is_retried_asks_anew_and_gets_what_ran_meanwhile(make, here, lines):
@@ -362,7 +363,8 @@ async def test_a_killed_job_that_is_retried_asks_anew_and_gets_what_ran_meanwhil
         await job.retry()
         (here / "held.open").touch()
 
-        assert await job == ["held"]
+        async with asyncio.timeout(30):
+            assert await job == ["held"]
 
     assert lines("order") == ["held"]
 

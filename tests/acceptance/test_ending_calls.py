@@ -1,6 +1,12 @@
 """How Python calls end that are killed, and what undoes what they did."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +22,8 @@ from xqute import (
     current_job,
     task,
 )
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -130,6 +138,41 @@ async def test_a_call_can_see_that_it_is_to_stop(make, here):
         await job.kill(grace=20)
 
     assert (here / "asked").read_text() == "True\n"
+
+
+INTERRUPTED = """
+import asyncio, os
+from tests.acceptance.tasks import show, sleep_async, sleep_sync
+from xqute import Xqute
+
+async def main():
+    xqute = Xqute(job_metadir=os.environ["META"], scheduler_forks=2, grace=20)
+    await xqute.push(show(sleep_sync("s"), sleep_async("a")))
+    await xqute.run_until_complete()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_program_that_is_interrupted_lets_its_calls_run_their_finally(tmp_path, here, alive, number):
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "META": str(tmp_path / "meta")}
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, tmp_path / "program.py", env=environ, stderr=subprocess.PIPE
+    )
+    await until(lambda: (here / "s.up").exists() and (here / "a.up").exists())
+
+    program.send_signal(number)
+    async with asyncio.timeout(60):
+        _, said = await program.communicate()
+
+    assert program.returncode != 0
+    assert (here / "s.finally").exists()
+    assert (here / "a.finally").exists()
+    assert alive() == {}
+    assert "was interrupted: 3 of 3 jobs have not ended well" in said.decode()
 
 
 # Cleaning up

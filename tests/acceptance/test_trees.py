@@ -479,7 +479,8 @@ async def test_a_killed_parent_that_is_retried_waits_again_and_runs(make, here):
         again = parent.status
         (here / "child.open").touch()
 
-        assert await parent == "parent"
+        async with asyncio.timeout(30):
+            assert await parent == "parent"
 
     assert again is JobStatus.WAITING
 
@@ -491,8 +492,9 @@ async def test_a_killed_parent_that_is_retried_while_its_need_has_failed_is_bloc
     await parent.kill()
 
     await parent.retry()
-    with pytest.raises(DependencyFailed, match="the gate of bad is shut"):
-        await parent
+    async with asyncio.timeout(30):
+        with pytest.raises(DependencyFailed, match="the gate of bad is shut"):
+            await parent
     (here / "bad.open").touch()
     await (await xqute.get(parent.needs[0])).retry()
 

@@ -87,6 +87,7 @@ def warm(script: str, face: Face) -> None:
         stream.flush()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
         raise UnfitError("it starts threads when it is imported, and a copy would be without them")
+    face.check()
     listen()
     # A fork of this process is none of a call's.
     KILLING._known_to_forks = True  # noqa: SLF001
@@ -155,6 +156,7 @@ class Forking:
         if len(self._spares) >= SPARES:
             return
         made = []
+        gc.freeze()  # nothing of this process is looked at by a collection in a copy
         # Several at once: each copy costs this process anew what it writes to until the next.
         while len(self._spares) < 2 * SPARES and self._free:
             ours, theirs = self._free.pop(), os.pipe()

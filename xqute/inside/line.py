@@ -40,6 +40,9 @@ PACKET: Final = 65536
 #: The variable of the mark; the process is started with as many characters as there is room for.
 MARK: Final = "XQUTE_JOB"
 
+#: How it stands in an environment.
+_NAME: Final = f"\0{MARK}=".encode()
+
 #: The descriptor of its memory is opened by whoever writes: a copy has a memory of its own.
 _MEMORY: Final = "/proc/self/mem"
 
@@ -61,13 +64,22 @@ class Face:
         fields = _content("/proc/self/stat").rpartition(b")")[2].split()
         before = arguments.find(b"\0--serve\0")
         script = arguments.find(b"\0", before + len(b"\0--serve\0")) + 1
-        mark = environ.find(b"\0%s=" % MARK.encode()) + len(MARK) + 1
-        if before < 0 or mark <= len(MARK):
+        name = environ.find(_NAME)
+        if before < 0 or name < 0:
             raise OSError("what it was started with is not in /proc")
         self._script = int(fields[_ARGUMENTS]) + script, len(arguments) - script - 1
-        self._mark = int(fields[_ENVIRONMENT]) + mark, environ.find(b"\0", mark + 1) - mark - 1
+        # The byte before the environment is the last of the arguments, and is the NUL before the name.
+        self._mark = int(fields[_ENVIRONMENT]) + name - 1, environ.find(b"\0", name + 1) - name
+        self.check()
+
+    def check(self) -> None:
+        """Make sure that what is written is what is seen.
+
+        Raises:
+            OSError: It is not; a library has written there too, or nobody may.
+        """
         self.show("", "")
-        if MARK.encode() + b"=\0" not in _content("/proc/self/environ"):
+        if _NAME + b"\0" not in b"\0" + _content("/proc/self/environ"):
             raise OSError("what it was started with can't be written over")
 
     def show(self, mark: str, script: str) -> None:
@@ -78,15 +90,15 @@ class Face:
         """
         fd = os.open(_MEMORY, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            _write(fd, self._script, script)
-            _write(fd, self._mark, mark)
+            _write(fd, self._script, os.fsencode(script))
+            # With its name: who wrote over the environment did not leave that.
+            _write(fd, self._mark, _NAME + mark.encode())
         finally:
             os.close(fd)
 
 
-def _write(fd: int, place: tuple[int, int], text: str) -> None:
+def _write(fd: int, place: tuple[int, int], content: bytes) -> None:
     address, room = place
-    content = os.fsencode(text)
     if len(content) > room:
         raise OSError("its name is longer than that of the first job")
     os.pwrite(fd, content.ljust(room, b"\0"), address)

@@ -39,6 +39,7 @@ class Helper:
         ready: It may be let go.
         retired: It gets no more jobs.
         reaped: It was waited for.
+        begun: When it was started (monotonic).
         idle_since: When it last had something to do (monotonic).
     """
 
@@ -55,7 +56,7 @@ class Helper:
         self.retired = False
         self.alive = True
         self.reaped = False
-        self.idle_since = self._loop.time()
+        self.begun = self.idle_since = self._loop.time()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self.pid = plan.starting.spawn(plan.argv, plan.environ, {theirs.fileno(): CONTROL_FD})

@@ -9,6 +9,7 @@ from typing import Final
 from ...job import Job
 from ...metadir import read_claim
 from . import processes
+from .adopted import process_of
 from .exits import RSS_UNIT, Start
 from .helpers import Helper
 from .processes import ticks_now
@@ -38,7 +39,7 @@ class Forked(Start):
         """Whether its number is still its own: a child of the runner, which shows the mark in a moment."""
         if self._runner.alive and processes.parent_of(self.pid) == self._runner.pid:
             return True
-        return processes.read(self.pid) is not None and processes.mark_of(self.pid) == self.job.mark.encode()
+        return process_of(self.job, self.pid) is not None
 
     def ended(self, status: int, cpu: float, peak: int) -> None:
         """It has ended, and its parent waited for it."""
