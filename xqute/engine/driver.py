@@ -124,7 +124,7 @@ class Driver:
         Raises:
             Halted: The run was stopped before the job ended.
         """
-        if not self.running:
+        if not self.running and job.id not in self._room.blocked:
             if self.crash is not None:
                 raise self.crash
             if self._room.stop is not None:
