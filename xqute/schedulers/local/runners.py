@@ -83,6 +83,10 @@ class Runner(Helper):
                 self.retire()
             self._ended(ended)
 
+    def close(self) -> None:
+        super().close()
+        self._wake()
+
     def silent(self) -> None:
         self._spares.clear()
         self._wake()
