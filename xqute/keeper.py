@@ -234,6 +234,7 @@ class JobKeeper:
         else:
             await self._lifecycle.recorder.flush()
             await self._lifecycle.lines.drain()
+            await self._let_go()
         return job.status is JobStatus.KILLED
 
     async def _tell_what_was_before(self) -> None:
@@ -276,8 +277,12 @@ class JobKeeper:
         if self.known.pop(job.id, None) is not None:
             self._room.counts[job.status] -= 1
             self.pushed = [other for other in self.pushed if other is not job]
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Where nothing is left to run, nothing is left that this process would have to own."""
         if not self._room.going:
-            await self._driver.close()  # nothing is left that this process would have to own
+            await self._driver.close()
 
     async def _clean_up(self, job: Job) -> None:
         """Call its cleanup function where there is one, and see it end."""
