@@ -252,6 +252,11 @@ def as_call(thing: Any) -> Call:
     if isinstance(thing, Call):
         return thing
     if isinstance(thing, (list, tuple)):
+        if thing and (isinstance(thing[0], Call) or is_job_type(type(thing[0]))):
+            raise OptionError(
+                f"can't push {shown_value(thing)}: a list is a command, whose first element names a program;"
+                " push several calls with push_many()"
+            )
         return Call(tuple(thing))
     if isinstance(thing, str):
         return Call(thing)

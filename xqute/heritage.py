@@ -47,7 +47,9 @@ class Heritage:
         """Get to know the jobs of the run, which is ours by now."""
         async for row in self._rows():
             self._take(row)
-        self._matching = Matching((job.id, job.digest or plain_digest(job.call, job.group)) for job in self.jobs.values())
+        self._matching = Matching(
+            (job.id, job.digest or plain_digest(job.call, job.group)) for job in self.jobs.values()
+        )
         crash_point("after the jobs of a run are read")
 
     async def park(self) -> None:

@@ -53,6 +53,10 @@ class Keeper(Protocol):
         """Where the results of what the job needs are."""
 
 
+#: Reasons of a job that may run, of which its manager may know more by now.
+_QUIET = frozenset({"ACCEPTED", "READY"})
+
+
 class Sources(NamedTuple):
     """Where a job finds the results of what it needs: the id and `outcome.source_of` of each.
 
@@ -103,7 +107,7 @@ class Job(JobState):
     @property
     def reason(self) -> Reason:
         """Why it waits, or how it ended."""
-        accepted = self.status is JobStatus.QUEUED and self.kept_reason.code == "ACCEPTED"
+        accepted = self.status is JobStatus.QUEUED and self.kept_reason.code in _QUIET
         if accepted or self.status is JobStatus.WAITING:
             return self._keeper.why_waits(self) or self.kept_reason
         return self.kept_reason

@@ -181,6 +181,8 @@ _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _tags(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise OptionError(f"{name}={value!r}: give one text, or several")
     tags = (value,) if isinstance(value, str) else tuple(value)
     if any("\n" in str(tag) for tag in tags):
         raise OptionError(f"{name}={value!r}: a tag is one line")

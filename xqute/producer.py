@@ -22,13 +22,14 @@ from .arguments import (
     runs_here,
     statuses,
 )
+from .calls import Call, calls_of
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
-from .errors import DependencyFailed, Halted
+from .errors import DependencyFailed, Halted, OptionError
 from .job import Job
 from .keeper import JobKeeper
 from .metadir import prepare_root
@@ -43,7 +44,6 @@ from .settings import NUM_RETRIES, REPORT_FAILURES
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
-from .calls import Call, calls_of
 from .work import Command
 
 #: What can be pushed.
@@ -177,6 +177,8 @@ class Xqute:
         Calls that stand in several of them are one job each.
         """
         need_same_loop(self._loop)
+        if isinstance(calls, (str, bytes, Call)):
+            raise OptionError(f"push_many() takes several calls: give a list of them, or push({calls!r})")
         planned = self._pusher.plan(list(calls), self._options, options)
         if not planned.nodes:
             return []

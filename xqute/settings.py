@@ -105,6 +105,9 @@ REQUIRE_ROUNDS: Final = 100
 #: What a job may ask for at once, in bytes: a million calls and more.
 REQUIRE_MAX_BYTES: Final = 256 * 1024 * 1024
 
+#: What a reason quotes of the message of an exception; job.error has all of it.
+REASON_CHARS: Final = 400
+
 #: A longer title is shown shortened.
 TITLE_WIDTH: Final = 200
 

@@ -113,6 +113,8 @@ class WaitReason(StrEnum):
     NEEDS = "NEEDS"
     #: a job it needs failed
     BLOCKED = "BLOCKED"
+    #: what it needs is there
+    READY = "READY"
     #: as many of its task run as may
     LIMIT = "LIMIT"
     #: not enough cpus, memory, …
@@ -172,6 +174,7 @@ SENTENCES: Mapping[str, str] = {
     "PARKED": "left by an earlier session; it runs when its script pushes it again",
     "NEEDS": "needs {needs}",
     "BLOCKED": "blocked: {needs} failed",
+    "READY": "what it needs is there",
     "LIMIT": "limit {task} {used}/{limit}",
     "RESOURCES": "needs {needs}, free {free}",
     "RETRY_DELAY": "attempt {attempt} of {attempts} in {delay} s, after {after}",

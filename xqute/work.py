@@ -112,7 +112,7 @@ class Work:
     @property
     def shown(self) -> str:
         """It as people read it, on one line."""
-        return self.function.shown if self.function is not None else shorten(self.cmd)
+        return shorten(self.function.shown if self.function is not None else self.cmd)
 
     def as_json(self) -> str:
         """The form kept in stores."""

@@ -19,6 +19,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
     WaitReason.BLOCKED: "`xqute why {cause}` says what is wrong there; mend it and run that job again: "
     "`await job.retry()` while its program runs, else `xqute resume`; this one follows",
+    WaitReason.READY: "it starts when a fork is free",
     WaitReason.LIMIT: "wait, or raise the limit of the task with limits=",
     WaitReason.RESOURCES: "wait, or ask for less; `xqute ls --status live` shows who has it",
     WaitReason.RETRY_DELAY: "wait for its next attempt; `xqute logs {id}` shows what went wrong",
@@ -69,7 +70,9 @@ def remedy(status: JobStatus, reason: Reason, id: int) -> str:
     "the program can't be executed: check its permissions (`chmod +x`) and its first line"
     """
     if status is JobStatus.FINISHED:
-        return f"nothing: `xqute logs {id}` shows what it printed"
+        return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
+    if reason.code == EndReason.KILLED and reason.detail.get("by") != "request":
+        return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
     if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
         return EXITS[reason.detail["rc"]]
     sentence = REMEDIES.get(reason.code, "`xqute show {id}` tells what is known")
