@@ -88,6 +88,12 @@ class Call:
             " which gets its result; or push it"
         )
 
+    def __format__(self, how: str) -> NoReturn:
+        raise TypeError(
+            f"a call is inert, and {self.name}(…) in a text would be its name, not its result:"
+            " give it as an argument of its own; repr() shows it"
+        )
+
     def __bool__(self) -> NoReturn:
         raise TypeError(
             f"a call is inert, {self.name}(…) is neither true nor false: only its job has a result;"

@@ -79,6 +79,7 @@ class Job(JobState):
         id: Positive, growing per store; `index` is the same number.
         call: What it runs, and how.
         needs: The ids of the jobs it needs.
+        seen: Somebody asked how it ended.
         status: Where it stands.
         rc: The return code of the newest start that ended; None when there is none.
         attempt: From 1; grows when a start ended by the job's own fault.
@@ -90,7 +91,7 @@ class Job(JobState):
         usage: Of the newest start, where it costs nothing: `wall` and `cpu` seconds, `peak` bytes.
     """
 
-    __slots__ = ("__weakref__", "_keeper", "_task", "call")
+    __slots__ = ("__weakref__", "_keeper", "_task", "call", "seen")
 
     #: So that a job is known as an argument of a call.
     __xqute_job__ = True
@@ -101,6 +102,7 @@ class Job(JobState):
         self.call = call
         self._keeper = keeper
         self._task: asyncio.Task[Any] | None = None
+        self.seen = False
 
     # What it is
 
@@ -243,6 +245,7 @@ class Job(JobState):
         if not self.status.final:
             msg = f"{self} has not ended"
             raise asyncio.InvalidStateError(msg)
+        self.seen = True
         if self.status is JobStatus.KILLED:
             return outcome.killed(self)
         return outcome.failure_of(self) if self.status is JobStatus.FAILED else None

@@ -18,25 +18,25 @@ class KeptRow(Protocol):
     """What a store keeps of a job, as far as its state goes; `store.Row` is one."""
 
     @property
-    def status(self) -> int: ...
+    def status(self) -> int: ...  # noqa: D102
     @property
-    def start(self) -> int: ...
+    def start(self) -> int: ...  # noqa: D102
     @property
-    def attempt(self) -> int: ...
+    def attempt(self) -> int: ...  # noqa: D102
     @property
-    def after(self) -> float: ...
+    def after(self) -> float: ...  # noqa: D102
     @property
-    def uid(self) -> str: ...
+    def uid(self) -> str: ...  # noqa: D102
     @property
-    def document(self) -> str: ...
+    def document(self) -> str: ...  # noqa: D102
     @property
-    def tree(self) -> int: ...
+    def tree(self) -> int: ...  # noqa: D102
     @property
-    def depth(self) -> int: ...
+    def depth(self) -> int: ...  # noqa: D102
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str: ...  # noqa: D102
     @property
-    def group(self) -> int: ...
+    def group(self) -> int: ...  # noqa: D102
 
 
 class JobState:

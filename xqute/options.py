@@ -141,6 +141,9 @@ def whole(name: str, value: Any) -> int:
 
 def text(name: str, value: Any) -> str:
     """A text without NUL, which no command and no environment can carry."""
+    if getattr(type(value), "__xqute_call__", False) or getattr(type(value), "__xqute_job__", False):
+        msg = f"{name} can't be a call or a job: results are given to arguments of calls and of cmd() only"
+        raise OptionError(msg)
     shown = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
     if "\0" in shown:
         msg = f"{name} contains a NUL character, which no program can be given"

@@ -51,9 +51,7 @@ def _returned(job: Job) -> Any:
         raise
     except Exception as exc:
         msg = f"the result of {job} can't be made from {path}: {type(exc).__name__}: {exc}"
-        raise XquteError(
-            f"{msg}; was the code it is made of changed since? `job.retry()` makes it anew"
-        ) from exc
+        raise XquteError(f"{msg}; was its code changed since? Push it again with another version=") from exc
 
 
 def failure_of(job: Job) -> JobFailed:

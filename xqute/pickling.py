@@ -67,8 +67,8 @@ def pickle_args(
     try:
         pickled = _pickle(whole, numbers)
     except _CAN_NOT_PICKLE as error:
-        raise OptionError(f"can't push {shown}: {_culprit(args, kwargs)}: {_sentence(error)}") from error
-    _refuse_large(f"can't push {shown}: its arguments", pickled)
+        raise OptionError(f"can't push {shown!r}: {_culprit(args, kwargs)}: {_sentence(error)}") from error
+    _refuse_large(f"can't push {shown!r}: its arguments", pickled)
     return pickled
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,11 @@ from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
 from .work import Command
+
+log = logging.getLogger("xqute")
+
+#: Failures that are mentioned when nobody asked for them.
+_MENTIONED = 3
 
 #: What can be pushed.
 Pushable = Command | Call | Callable[..., Any]
@@ -242,6 +248,17 @@ class Xqute:
         await self._driver.close()
         if error is None:
             self._raise_what_happened()
+            self._mention_failures()
+
+    def _mention_failures(self) -> None:
+        """Jobs failed, and nobody asked how they ended: nobody would ever know."""
+        failed = [
+            job for job in self._keeper.known.values() if job.status is JobStatus.FAILED and not job.seen
+        ]
+        if failed:
+            told = "; ".join(f"{job}: {job.reason}" for job in failed[:_MENTIONED])
+            more = f"; and {len(failed) - _MENTIONED} more" if len(failed) > _MENTIONED else ""
+            log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
 
     def _raise_what_happened(self) -> None:
         if self._driver.crash is not None:
@@ -278,7 +295,7 @@ class Xqute:
     # Looking
 
     async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
-        """The jobs in the order in which they end, however they do; those that never will, when that is known."""
+        """The jobs in the order in which they end, however they do; or it is known that they never will."""
         ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
         for task in tasks:

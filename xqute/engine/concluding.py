@@ -195,6 +195,8 @@ class Concluder:
         program = "" if job.call.inside else job.call.argv[0]
         if not told and reason.detail.get("rc") == 127 and program not in ("", "bash"):  # noqa: PLR2004  POSIX
             told = f"command not found: {program[:200]}"
+            if " " in program:
+                told += " (a whole shell line is pushed as a text, not as one word of a list)"
         if not told and reason.detail.get("rc") == 126:  # noqa: PLR2004  POSIX: what was found can't be run
             told = " / ".join(job.stderr_tail()[-1:])
         return Reason("EXIT", {**reason.detail, "message": told}) if told else reason
