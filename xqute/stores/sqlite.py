@@ -14,9 +14,10 @@ from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from xqute.errors import StoreError
-from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
+from xqute.store import Choose, Draft, Query, Record, Request, Row, RunRow, Store
 
 from .numbering import Numbering
+from .sqlite_choosing import claim_rows
 from .sqlite_file import (
     checkpoint,
     connect,
@@ -186,12 +187,14 @@ class SqliteStore(Store):
         found = {group: tuple(member for (member,) in cursor) for group, cursor in rows}
         return {group: needed for group, needed in found.items() if needed}
 
-    async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
-        if count < 1:
+    async def claim(
+        self, owner: str, run: str, count: int, now: float, choose: Choose | None = None
+    ) -> list[Row]:
+        if count < 1 and choose is None:
             return []
         await self._wake(run, now)
-        claim = {"owner": owner, "run": run, "count": count}
-        found = await self._write(lambda db: db.execute(self._sql["claim"], claim).fetchall(), count)
+        claim = {"owner": owner, "run": run, "count": max(count, 0), "choosing": choose is not None}
+        found = await self._write(lambda db: claim_rows(db, self._sql, claim, choose), count)
         return sorted((Row(*row) for row in found), key=attrgetter("rank"))
 
     async def _wake(self, run: str, now: float) -> None:
@@ -276,6 +279,17 @@ class SqliteStore(Store):
         self._seen[run] = version
         found = await self._write(lambda db: db.execute(self._sql["asked"], (run,)).fetchall(), 1)
         return [Request(*row[1:]) for row in sorted(found)]
+
+    async def limits(self) -> Mapping[str, int]:
+        return dict(await self._read(lambda db: db.execute(self._sql["limits"]).fetchall()))
+
+    async def set_limit(self, key: str, most: int | None) -> None:
+        values = {"key": key, "most": most}
+        name = "drop_limit" if most is None else "set_limit"
+        await self._write(lambda db: db.execute(self._sql[name], values), 1)
+
+    async def claimed(self) -> Mapping[str, int]:
+        return dict(await self._read(lambda db: db.execute(self._sql["claimed"]).fetchall()))
 
     async def setting(self, key: str, value: str | None = None) -> str | None:
         if value is not None:

@@ -12,9 +12,9 @@ from .numbering import Numbering
 
 def draft_values(run: str, draft: Draft) -> tuple[Any, ...]:
     """A job without its place among others."""
-    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _ = draft
+    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _, *kind = draft
     labels = _plain(user), _plain(tags), _plain(title), _plain(task)
-    return (run, status, priority, call, document, *labels, digest, depth)
+    return (run, status, priority, call, document, *labels, digest, depth, *kind)
 
 
 def job_values(
