@@ -14,12 +14,16 @@ from .events import Progress
 from .jobstate import JobState
 from .options import seconds
 from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
-from .states import JobStatus, Reason
+from .states import JobStatus, Reason, WaitReason
 from .told import LogLine, read_logs, read_progress
 from .work import Work, shorten
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
+
+
+#: Reasons behind which there may be a newer one: the job may run, and does not.
+_MAY_RUN = frozenset({WaitReason.ACCEPTED, WaitReason.RETRY_DELAY})
 
 
 class Keeper(Protocol):
@@ -103,8 +107,8 @@ class Job(JobState):
     @property
     def reason(self) -> Reason:
         """Why it waits, or how it ended."""
-        accepted = self.status is JobStatus.QUEUED and self.kept_reason.code == "ACCEPTED"
-        if accepted or self.status is JobStatus.WAITING:
+        queued = self.status is JobStatus.QUEUED and self.kept_reason.code in _MAY_RUN
+        if queued or self.status is JobStatus.WAITING:
             return self._keeper.why_waits(self) or self.kept_reason
         return self.kept_reason
 

@@ -120,6 +120,20 @@ def settle_options(options: JobOptions) -> JobOptions:
     return replace(options, **own, resources=resources)
 
 
+def limited(options: JobOptions, task: str = "") -> JobOptions:
+    """The same, where the limit of a call of a task has the task's name.
+
+    Raises:
+        OptionError: The limit has no name, and there is no task.
+    """
+    if options.limit is None or options.limit[0]:
+        return options
+    if not task:
+        most = options.limit[1]
+        raise OptionError(f'limit={most} of what is no task needs a name: limit=("align", {most})')
+    return replace(options, limit=(task, options.limit[1]))
+
+
 @lru_cache(maxsize=64)
 def needs_text(options: JobOptions, attempt: int) -> str:
     """What an attempt takes of what a process may run short of, as stores keep it; empty: nothing."""

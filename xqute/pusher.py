@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .crash import crash_point
@@ -13,7 +14,7 @@ from .engine.room import Room
 from .errors import StoreUnavailable
 from .job import Job
 from .keeper import JobKeeper
-from .options import JobOptions, apply_options
+from .options import JobOptions, apply_options, limited, needs_text, settle_options
 from .pickling import is_need, place, write_place
 from .plan import Node, Plan, plan
 from .rules.definition import plain_digest
@@ -51,7 +52,7 @@ class Pusher:
             GraphError: The calls can't be a tree.
         """
         if all(map(_is_plain, calls)):
-            options = apply_options(base, given)
+            options = limited(settle_options(apply_options(base, given)))
             works = [make_work(command, options) for command in calls]
             nodes = [Node(work, "", 0, number, True, number) for number, work in enumerate(works)]  # noqa: FBT003
             return Plan(nodes, [], list(range(len(nodes))))
@@ -138,7 +139,7 @@ class Pusher:
 
     async def _accept(self, parts: _Parts, asker: Job | None = None) -> list[Job]:
         """New jobs, in one transaction."""
-        nodes = parts.nodes
+        nodes = self._limited(parts.nodes)
         if not nodes:
             return []
         patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in (False, True)}
@@ -164,6 +165,11 @@ class Pusher:
         for waits, pattern in patterns.items():
             self._lifecycle.admit([job for job in jobs if bool(job.given_needs) is waits], pattern)
         return jobs
+
+    def _limited(self, nodes: Sequence[Node]) -> Sequence[Node]:
+        """The same, where calls of a task that the store has a limit for know it."""
+        keys = self._room.sharing.keys
+        return [_under_limit(node, keys) for node in nodes] if keys else nodes
 
     def _pattern(self, node: Node, *, waits: bool) -> Job:
         """What all jobs that begin alike look like."""
@@ -254,7 +260,18 @@ def _draft(node: Node, pattern: Job, document: str, asker: Job | None) -> Draft:
         0 if asker is None else asker.depth + 1,
         node.group,
         node.parent if asker is None else asker.id,
+        *(options.limit or ("", 0)),
+        needs_text(options, 1),
     )
+
+
+def _under_limit(node: Node, keys: Collection[str]) -> Node:
+    """A node whose task has a limit in the store; cleaning up has none."""
+    work = node.work
+    function = work.function
+    if function is None or function.undoes or function.task not in keys or work.options.limit is not None:
+        return node
+    return node._replace(work=replace(work, options=replace(work.options, limit=(function.task, 0))))
 
 
 def _is_plain(call: Any) -> bool:

@@ -56,6 +56,11 @@ class Driver:
         return self._task is not None and not self._task.done()
 
     @property
+    def opened(self) -> bool:
+        """Whether the store is open."""
+        return self._opened
+
+    @property
     def seconds(self) -> float:
         """Since the first engine started."""
         return 0.0 if self._began is None else time.monotonic() - self._began
@@ -76,6 +81,7 @@ class Driver:
             if await self._ownership.take():
                 self._room.rebooted = self._ownership.rebooted
                 await self._inherit()
+                await self._room.sharing.declare(self._room.store)
 
     async def _open(self) -> None:
         if not self._opened:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
+from ..options import needs_text
 from ..rules.verdict import backoff
 from ..settings import LAZY_SECONDS, TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..store import Record
@@ -150,6 +151,7 @@ class Recorder:
         return lost
 
     def _record(self, job: Job) -> Record:
+        options = job.call.options
         return Record(
             job.id,
             job.start,
@@ -160,4 +162,5 @@ class Recorder:
             job.after,
             held=job.id in self._room.live,
             owner=self._room.owner,
+            resources=needs_text(options, job.next_attempt) if options.grows else None,
         )

@@ -57,8 +57,8 @@ class Spare(NamedTuple):
 
     forks: int
     ahead: int = 0
-    total: Mapping[str, float] = {}  # noqa: RUF012  never changed
-    free: Mapping[str, float] = {}  # noqa: RUF012
+    total: Mapping[str, float] = {}
+    free: Mapping[str, float] = {}
     barriers: Collection[Kind] = ()
 
 
@@ -69,11 +69,18 @@ class Choice(NamedTuple):
         taken: The ids of jobs that may start, best first.
         refused: Those that need more than there is at all, and why.
         held: Why the first of a kind, and so all of it, may not start now.
+        started: The kinds of those that may.
     """
 
     taken: list[int]
     refused: dict[int, Reason]
     held: dict[Kind, Reason]
+    started: set[Kind]
+
+    @property
+    def seen(self) -> set[Kind]:
+        """The kinds that were looked at."""
+        return self.started | self.held.keys()
 
 
 def choose(
@@ -110,7 +117,7 @@ class _Dealing:
     limits: Mapping[str, int]
     spare: Spare
     free: dict[str, float]
-    choice: Choice = field(default_factory=lambda: Choice([], {}, {}))
+    choice: Choice = field(default_factory=lambda: Choice([], {}, {}, set()))
     open: bool = True
     #: A job that shares something was met, and is not refused.
     sharing: bool = False
@@ -136,6 +143,7 @@ class _Dealing:
             self.open = False
             return False
         self.choice.taken.append(id)
+        self.choice.started.add(kind)
         self._take(needs)
         if kind.key:
             self.running[kind.key] = self.running.get(kind.key, 0) + 1

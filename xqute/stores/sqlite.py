@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from operator import attrgetter
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from xqute.errors import StoreError
 from xqute.store import Choose, Draft, Query, Record, Request, Row, RunRow, Store
@@ -35,14 +35,12 @@ from .sqlite_file import (
     statements,
 )
 from .sqlite_rows import draft_values, job_values, members, query_values, record_values
+from .sqlite_steps import BREATH_ROWS, Answered, Steps, parts
 
 #: How long a locked file is tried again, and the pauses between, first and longest.
 LOCK_SECONDS: Final = 10.0
 PAUSE_MIN_SECONDS: Final = 0.001
 PAUSE_MAX_SECONDS: Final = 0.01
-
-#: Rows written without letting the event loop breathe: some milliseconds.
-BREATH_ROWS: Final = 500
 
 #: Rows written between two checkpoints. Accepted one by one, each leaves about 25 kB in the log.
 CHECKPOINT_ROWS: Final = 500
@@ -54,9 +52,6 @@ CLOSE_SECONDS: Final = 10.0
 _TREES: Final = 3
 
 T = TypeVar("T")
-
-#: A transaction that returns T; the event loop may go round at each of its yields.
-Steps = Generator[None, None, T]
 
 
 class SqliteStore(Store):
@@ -175,7 +170,7 @@ class SqliteStore(Store):
 
     async def needs(self, groups: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
         found: dict[int, tuple[int, ...]] = {}
-        for some in _parts(groups):
+        for some in parts(groups):
             found |= await self._read(partial(self._needs, groups=some))
             await asyncio.sleep(0)
         return found
@@ -229,7 +224,7 @@ class SqliteStore(Store):
 
     async def get(self, ids: Sequence[int]) -> list[Row]:
         found: list[Row] = []
-        for some in _parts(ids):
+        for some in parts(ids):
             if found:
                 await asyncio.sleep(0)
             found += await self._get(some)
@@ -261,7 +256,7 @@ class SqliteStore(Store):
 
     async def delete(self, ids: Sequence[int]) -> set[int]:
         gone: set[int] = set()
-        for some in _parts(ids):
+        for some in parts(ids):
             rows = [(job,) for job in some]
             await self._all_or_none(partial(self._each, name="delete", rows=rows), len(some))
             gone |= set(some) - {row.id for row in await self._get(some)}
@@ -356,7 +351,7 @@ class SqliteStore(Store):
         def at_once(db: sqlite3.Connection) -> T:
             with db:
                 db.execute(self._sql["begin"])
-                steps = _Answered(work(db))
+                steps = Answered(work(db))
                 for _ in steps:
                     pass
             return steps.answer
@@ -364,7 +359,7 @@ class SqliteStore(Store):
         if count <= BREATH_ROWS:
             return await self._write(at_once, count)
         async with self._transaction() as db:
-            steps = _Answered(work(db))
+            steps = Answered(work(db))
             for _ in steps:
                 await asyncio.sleep(0)
         self._written(count)
@@ -394,20 +389,3 @@ class SqliteStore(Store):
             self._checkpoint = asyncio.create_task(
                 asyncio.to_thread(checkpoint, self.path), name=f"xqute checkpoint of {self.path}"
             )
-
-
-class _Answered(Generic[T]):
-    """Steps, and what they returned after the last one."""
-
-    answer: T
-
-    def __init__(self, steps: Steps[T]) -> None:
-        self._steps = steps
-
-    def __iter__(self) -> Iterator[None]:
-        self.answer = yield from self._steps
-
-
-def _parts(items: Sequence[int]) -> Iterator[Sequence[int]]:
-    """What may be done without letting the event loop breathe, one part after the other."""
-    return (items[first : first + BREATH_ROWS] for first in range(0, len(items), BREATH_ROWS))

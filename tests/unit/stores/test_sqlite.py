@@ -459,7 +459,7 @@ async def test_others_of_the_process_may_write_while_many_jobs_are_accepted(stor
 
 async def test_the_claim_walks_the_index_of_ready_jobs_and_sorts_nothing(store) -> None:
     claim = statements()["claim"]
-    values = {"owner": "me", "run": "run", "count": 1}
+    values = {"owner": "me", "run": "run", "count": 1, "choosing": True}
 
     plan = store._connection.execute(f"EXPLAIN QUERY PLAN {claim}", values).fetchall()
 
