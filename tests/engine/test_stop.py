@@ -234,7 +234,7 @@ async def test_a_bug_in_a_part_ends_the_run_with_its_exception_after_winding_dow
 
 
 async def test_a_bug_in_the_submitter_ends_the_run_with_its_exception(xq, fake):
-    async def broken(owner, run, count, now):
+    async def broken(owner, run, count, now, choose):
         raise AssertionError("a bug")
 
     await xq.push(["fake"])

@@ -59,7 +59,9 @@ class _Reading(Iterator[Rank]):
         return self._read[-1]
 
     def put_back(self) -> None:
-        for rank in self._read:
+        """Ready again is what was only looked at."""
+        read, self._read = self._read, []
+        for rank in read:
             if self._is_ready(rank[-1]):
                 heapq.heappush(self._heap, rank)
 
