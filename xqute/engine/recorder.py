@@ -100,6 +100,8 @@ class Recorder:
                     self._writing = {}
                     raise
                 self._writing = {}
+                if self._room.sharing.limited:
+                    self._room.claim_wanted.set()  # only now the store lets go of what held them
                 for job, then in thens:
                     if job.id not in fenced:
                         then()
