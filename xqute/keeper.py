@@ -196,9 +196,14 @@ class JobKeeper:
         live = self._room.live.get(job.id)
         if not self._is_ours(job) or (live is not None and live.handed):
             return None
-        if job.kept_reason.code != WaitReason.ACCEPTED:  # it failed: its next attempt may be held, once due
-            return self._room.sharing.why(job) if live is None and job.after <= self._room.now() else None
+        if job.kept_reason.code != WaitReason.ACCEPTED:
+            return self._why_no_attempt(job) if live is None else None
         return self._why_not_handed(job, claimed=live is not None)
+
+    def _why_no_attempt(self, job: Job) -> Reason | None:
+        """Why its next attempt is held, once it is due and it was told that the last one failed."""
+        due = job.after <= self._room.now() and not self._lifecycle.lines.busy(job)
+        return self._room.sharing.why(job) if due else None
 
     def _why_not_handed(self, job: Job, *, claimed: bool) -> Reason | None:
         """Why a job that may run was not handed over yet."""

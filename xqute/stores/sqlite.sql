@@ -109,7 +109,12 @@ WHERE id = ? AND owner = ? AND status = 2
 -- record: Keep what has become of one start of a job.
 UPDATE job
 SET status = :status, attempt = :attempt, uid = :uid, document = :document, after = :after,
-    owner = iif(:held, owner, ''), resources = coalesce(:resources, resources)
+    owner = iif(:held, owner, '')
+WHERE id = :id AND start = :start
+    AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
+
+-- take: Keep what the next start of a job takes, when it is another than before; as `record`.
+UPDATE job SET resources = :resources
 WHERE id = :id AND start = :start
     AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 
