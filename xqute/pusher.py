@@ -72,6 +72,7 @@ class Pusher:
 
         What an earlier session did of it is found again.
         """
+        planned = self._limited(planned)
         heritage = self._keeper.heritage
         if not heritage.any:
             accepted = await self._accept(_Parts.of(planned, [None] * len(planned.nodes)))
@@ -99,6 +100,7 @@ class Pusher:
 
     async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
         """Accept what a job asks for, in its own tree; what that has already is not accepted again."""
+        planned = self._limited(planned)
         tree = self._tree(asker)
         taken: dict[str, int] = {}
         there: list[Job | None] = []
@@ -139,7 +141,7 @@ class Pusher:
 
     async def _accept(self, parts: _Parts, asker: Job | None = None) -> list[Job]:
         """New jobs, in one transaction."""
-        nodes = self._limited(parts.nodes)
+        nodes = parts.nodes
         if not nodes:
             return []
         patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in (False, True)}
@@ -166,10 +168,12 @@ class Pusher:
             self._lifecycle.admit([job for job in jobs if bool(job.given_needs) is waits], pattern)
         return jobs
 
-    def _limited(self, nodes: Sequence[Node]) -> Sequence[Node]:
+    def _limited(self, planned: Plan) -> Plan:
         """The same, where calls of a task that the store has a limit for know it."""
         keys = self._room.sharing.keys
-        return [_under_limit(node, keys) for node in nodes] if keys else nodes
+        if not keys:
+            return planned
+        return planned._replace(nodes=[_under_limit(node, keys) for node in planned.nodes])
 
     def _pattern(self, node: Node, *, waits: bool) -> Job:
         """What all jobs that begin alike look like."""

@@ -64,7 +64,7 @@ class Record(NamedTuple):
         held: True keeps the owner's claim; False gives it back.
         owner: Who says so: when somebody else owns the job's run by now, nothing is changed. Empty:
             whoever owns it.
-        resources: What its next start takes, as in a draft; None: what it was.
+        kind: What its next start shares; None: what it was.
     """
 
     id: int
@@ -76,7 +76,7 @@ class Record(NamedTuple):
     after: float
     held: bool
     owner: str = ""
-    resources: str | None = None
+    kind: Kind | None = None
 
 
 class Row(NamedTuple):

@@ -302,9 +302,7 @@ async def test_a_big_job_is_not_passed_for_ever(make, scene):
         for number in itertools.count():
             small = await xqute.push(PASS, cpus=1, **scene.options(number))
             order.append(small)
-            async with asyncio.timeout(30):
-                while not small.done() and small.reason.detail.get("message") is None:
-                    await asyncio.sleep(0.01)
+            await until(lambda job=small: job.done() or "message" in job.reason.detail)
             if not small.done():
                 late = small
                 break
@@ -356,6 +354,39 @@ async def test_a_retry_that_has_no_room_says_so(make, scene):
     assert (grows.status, grows.attempt) == (JobStatus.FAILED, 2)
 
 
+async def test_what_a_job_asks_for_when_it_is_pushed_again_counts(make):
+    first = make(resources={"mem": "4G"})
+    await first.push("exit 3", mem="1G")
+    await first.run_until_complete()
+
+    second = make(resources={"mem": "4G"}, resume=True)
+    job = await second.push("exit 3", mem="8G")
+    await second.run_until_complete()
+
+    assert job.id == first.jobs[0].id
+    assert str(job.reason) == "TOO_LARGE: needs mem 8G, and there is 4G"
+
+
+async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, metadir, tmp_path):
+    """What it had claimed and not handed over is chosen anew; what ran counts until it is known to be gone."""
+    script = tmp_path / "producer.py"
+    script.write_text(textwrap.dedent(PRODUCER.format(job=STAY, path=str(scene.path))))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, script, metadir, "one"], env=environment) as process:
+        await until(lambda: len(scene.there) == 2)
+        process.kill()
+    scene.go()
+    xqute = make(scheduler_forks=4)
+    run = (await xqute.find())[0]
+
+    again = make(scheduler_forks=4, resume="all", run=(await xqute._store.runs())[0].id)
+    report = await again.run_until_complete()
+
+    assert run.id == 1
+    assert report.ok
+    assert (await xqute._store.claimed()) == {}
+
+
 async def test_priority_decides_among_jobs_that_fit(make, scene):
     xqute = make(scheduler_forks=1, resources={"cpus": 1})
     for number in range(3):
@@ -370,8 +401,7 @@ async def test_priority_decides_among_jobs_that_fit(make, scene):
 async def test_jobs_that_share_something_are_not_passed_by_those_that_do_not(make, scene):
     """Plain jobs are claimed ahead of the forks; one that shares something is not left behind by that."""
     xqute = make(scheduler_forks=2, resources={"cpus": 2})
-    for number in range(40):
-        await xqute.push(["true"])
+    await xqute.push_many([["true"]] * 40)
     shared = await xqute.push(["true"], cpus=1)
     later = await xqute.push_many([["true"]] * 40)
 

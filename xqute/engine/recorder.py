@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
-from ..options import needs_text
 from ..rules.verdict import backoff
 from ..settings import LAZY_SECONDS, TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..store import Record
 from .room import TAKEN_OVER, Room, StopReason
+from .sharing import kind_of
 
 log = logging.getLogger("xqute.engine")
 
@@ -154,6 +154,7 @@ class Recorder:
 
     def _record(self, job: Job) -> Record:
         options = job.call.options
+        shares_anew = options.grows or job.id in self._room.entered
         return Record(
             job.id,
             job.start,
@@ -164,5 +165,5 @@ class Recorder:
             job.after,
             held=job.id in self._room.live,
             owner=self._room.owner,
-            resources=needs_text(options, job.next_attempt) if options.grows else None,
+            kind=kind_of(options, job.next_attempt) if shares_anew else None,
         )

@@ -162,6 +162,7 @@ class Room:
         sharing: What its jobs share with each other and with those of other processes.
         inherited: Claimed jobs of an earlier manager, to be looked at when the engine starts.
         unpushed: Jobs of an earlier manager that nobody pushed again; they are watched, not counted.
+        entered: Jobs of an earlier manager that were pushed again, maybe with other options.
         untold: Jobs of an earlier manager with hooks that were not told.
         known: The job of a number, where this manager knows it.
         push: Accepts what a job requires, or what cleans up after it: a plan, and the job that asks.
@@ -199,6 +200,7 @@ class Room:
     blocked: set[int] = field(default_factory=set)
     inherited: list[Live] = field(default_factory=list)
     unpushed: set[int] = field(default_factory=set)
+    entered: set[int] = field(default_factory=set)
     untold: list[Job] = field(default_factory=list)
     rebooted: bool = False
     unreleased: list[int] = field(default_factory=list)

@@ -193,14 +193,16 @@ class MemoryStore(Store):
 
     async def record(self, records: Sequence[Record]) -> set[int]:
         fenced = set()
-        for job, start, status, attempt, uid, document, after, held, owner, resources in records:
+        for job, start, status, attempt, uid, document, after, held, owner, kind in records:
             row = self._jobs.get(job)
             if row is None or row.start != start or self._is_others(row.run, owner):
                 fenced.add(job)
                 continue
             kept = row.owner if held else ""
-            if resources is not None:
-                self._keep_kind(job, self._kind(job)._replace(resources=resources))
+            if kind is not None:
+                self._count(row, -1)
+                self._keep_kind(job, kind)
+                self._count(row, 1)
             self._put(
                 row._replace(
                     status=status,

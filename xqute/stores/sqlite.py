@@ -34,7 +34,7 @@ from .sqlite_file import (
     schema,
     statements,
 )
-from .sqlite_rows import draft_values, job_values, members, query_values, record_values
+from .sqlite_rows import draft_values, job_values, kind_values, members, query_values, record_values
 from .sqlite_steps import BREATH_ROWS, Answered, Steps, parts
 
 #: How long a locked file is tried again, and the pauses between, first and longest.
@@ -205,15 +205,15 @@ class SqliteStore(Store):
         await self._all_or_none(partial(self._each, name="release", rows=rows), len(ids))
 
     async def record(self, records: Sequence[Record]) -> set[int]:
-        takes = [record_values(record) for record in records if record.resources is not None]
-        if len(records) == 1 and not takes:
+        shares = kind_values(records)
+        if len(records) == 1 and not shares:
             one = record_values(records[0])
             changed = await self._write(lambda db: db.execute(self._sql["record"], one).rowcount, 1)
             return set() if changed else {records[0].id}
 
         def recording(db: sqlite3.Connection) -> Steps[set[int]]:
             changed = yield from self._each(db, "record", map(record_values, records))
-            yield from self._each(db, "take", takes)
+            yield from self._each(db, "share", shares)
             if changed == len(records):
                 return set()
             return {record.id for record in records if self._is_fenced(db, record)}

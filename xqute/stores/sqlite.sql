@@ -113,8 +113,8 @@ SET status = :status, attempt = :attempt, uid = :uid, document = :document, afte
 WHERE id = :id AND start = :start
     AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 
--- take: Keep what the next start of a job takes, when it is another than before; as `record`.
-UPDATE job SET resources = :resources
+-- share: Keep what the next start of a job shares, when it is another than before; as `record`.
+UPDATE job SET limit_key = :key, limit_most = :most, resources = :resources
 WHERE id = :id AND start = :start
     AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 

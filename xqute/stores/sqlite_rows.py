@@ -37,6 +37,15 @@ def record_values(record: Record) -> Mapping[str, Any]:
     return {**record._asdict(), "uid": _plain(record.uid)}
 
 
+def kind_values(records: Sequence[Record]) -> list[Mapping[str, Any]]:
+    """What is another than it was of what jobs share."""
+    return [
+        {"id": record.id, "start": record.start, "owner": record.owner, **record.kind._asdict()}
+        for record in records
+        if record.kind is not None
+    ]
+
+
 def query_values(query: Query) -> dict[str, Any]:
     """A query about jobs of any status."""
     words = {"user": _plain(query.user), "tag": _plain(query.tag), "task": _plain(query.task)}

@@ -149,9 +149,23 @@ class SharingConformance:
         await store.accept("run", [draft(resources='{"mem":1}')] * 2)
         row, other = await store.claim("me", "run", 2, NOW, fitting())
 
-        await store.record([record(row, held=False, resources='{"mem":2}'), record(other, held=False)])
+        more = Kind("mem", 3, '{"mem":2}')
+        await store.record([record(row, held=False, kind=more), record(other, held=False)])
 
-        assert {kind.resources for kind in await kinds(store)} == {'{"mem":1}', '{"mem":2}'}
+        assert set(await kinds(store)) == {Kind(resources='{"mem":1}'), more}
+
+    async def test_a_claimed_job_may_become_one_that_shares(self, store: Store) -> None:
+        await store.accept("run", [draft(), draft()])
+        [one, two] = await store.claim("me", "run", 2, NOW)
+
+        await store.record([record(one, kind=Kind("align", 2))])
+        assert dict(await store.claimed()) == {"align": 1}
+
+        late = record(two, kind=Kind("align", 2))._replace(start=0)
+        assert await store.record([late]) == {two.id}
+        assert dict(await store.claimed()) == {"align": 1}
+        await store.record([record(one, kind=PLAIN)])
+        assert dict(await store.claimed()) == {}
 
     async def test_a_shared_job_is_hidden_until_its_time(self, store: Store) -> None:
         await store.accept("run", [limited()])
