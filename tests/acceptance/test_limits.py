@@ -124,13 +124,26 @@ PRODUCER = """
 """
 
 
-def test_a_limit_holds_for_two_processes_of_one_store(metadir, scene, tmp_path):
-    script = tmp_path / "producer.py"
-    script.write_text(textwrap.dedent(PRODUCER.format(job=PASS, path=str(scene.path))))
-    command = [sys.executable, script, metadir]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+@pytest.fixture
+def producer(scene, metadir, tmp_path):
+    """Start a process that pushes jobs under a limit of two, and runs them."""
+    started = []
 
-    both = [subprocess.Popen([*command, name], env=environment) for name in ("one", "two")]
+    def start(job: str, name: str, crash: str = "") -> subprocess.Popen:
+        script = tmp_path / "producer.py"
+        script.write_text(textwrap.dedent(PRODUCER.format(job=job, path=str(scene.path))))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "XQUTE_CRASH_AT": crash}
+        started.append(subprocess.Popen([sys.executable, script, metadir, name], env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_limit_holds_for_two_processes_of_one_store(scene, producer):
+    both = [producer(PASS, name) for name in ("one", "two")]
     codes = [process.wait(timeout=60) for process in both]
 
     assert codes == [0, 0]
@@ -367,14 +380,38 @@ async def test_what_a_job_asks_for_when_it_is_pushed_again_counts(make):
     assert str(job.reason) == "TOO_LARGE: needs mem 8G, and there is 4G"
 
 
-async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, metadir, tmp_path):
-    """What it had claimed and not handed over is chosen anew; what ran counts until it is known to be gone."""
-    script = tmp_path / "producer.py"
-    script.write_text(textwrap.dedent(PRODUCER.format(job=STAY, path=str(scene.path))))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, script, metadir, "one"], env=environment) as process:
-        await until(lambda: len(scene.there) == 2)
-        process.kill()
+async def test_xqute_why_tells_of_a_limit_from_any_process(make, scene, metadir):
+    pytest.importorskip("rich_click")
+    async with make(scheduler_forks=4, resources={"cpus": 4}) as xqute:
+        await xqute.push(STAY, limit=("align", 1), **scene.options("first"))
+        held = await xqute.push(PASS, limit=("align", 1), cpus=2, mem="2G", **scene.options("held"))
+        await until(lambda: held.reason.code == "LIMIT")
+
+        why, show = [
+            await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "xqute", command, str(held.id), "--metadir", metadir],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            for command in ("why", "show")
+        ]
+        scene.go()
+
+    assert "is QUEUED: limit align 1/1" in why.stdout
+    assert "set_limit" in why.stdout
+    assert "cpus 2, mem 2G" in show.stdout
+    assert "at most 1 of align" in show.stdout
+
+
+async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, producer):
+    """What it had claimed and not handed over is chosen anew; what ran counts until it is gone."""
+    process = producer(STAY, "one")
+    await until(lambda: len(scene.there) == 2)
+    process.kill()
+    process.wait()
     scene.go()
     xqute = make(scheduler_forks=4)
     run = (await xqute.find())[0]
@@ -385,6 +422,26 @@ async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, met
     assert run.id == 1
     assert report.ok
     assert (await xqute._store.claimed()) == {}
+
+
+@pytest.mark.parametrize(
+    "point", ["before jobs are claimed", "after jobs are claimed", "after a change is recorded"]
+)
+async def test_a_manager_that_dies_around_a_claim_leaves_its_limits_right(make, scene, producer, point):
+    process = producer(PASS, "one", crash=point)
+    await asyncio.to_thread(process.wait)
+    assert process.returncode != 0
+    xqute = make()
+    [job, *_] = await xqute.find()
+    [run] = await xqute._store.runs()
+
+    # the commands that were not pushed yet will not be
+    report = await make(scheduler_forks=4, resume="all", run=run.id).run_until_complete()
+
+    assert report.ok
+    assert job.id == 1
+    assert scene.most <= 2
+    assert dict(await xqute._store.claimed()) == {}
 
 
 async def test_priority_decides_among_jobs_that_fit(make, scene):

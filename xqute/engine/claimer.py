@@ -46,10 +46,10 @@ class Claimer:
     def _chooser(self, count: int) -> Chooser:
         """Decides who is claimed, where jobs share something; those are not claimed ahead of free forks."""
         room = self._room
-        forks = count if room.overtaken else max(0, room.free - len(room.ready))
+        forks = max(0, room.free - (0 if room.overtaken else len(room.ready)))
         jobs = [live.job for live in room.live.values()] if room.sharing.total else []
         now = asyncio.get_running_loop().time()
-        return Chooser(room.sharing, jobs, forks, count - forks, now)
+        return Chooser(room.sharing, jobs, forks, max(0, count - forks), now)
 
     def _take(self, rows: Sequence[Row], refused: Mapping[int, Reason]) -> None:
         room = self._room

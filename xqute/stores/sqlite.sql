@@ -69,11 +69,11 @@ WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || re
     AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
 LIMIT 1
 
--- next_kind: The first kind of those jobs behind another.
-SELECT limit_key, limit_most, resources FROM job
+-- next_kind: The first kind of those jobs behind another, and its best job.
+SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
 WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
     AND (limit_key, limit_most, resources) > (:key, :most, :resources)
-ORDER BY limit_key, limit_most, resources
+ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
 LIMIT 1
 
 -- plain_queue: The jobs that may run and share nothing, best first.
@@ -81,11 +81,12 @@ SELECT -priority, tree, -depth, id FROM job
 WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources = ''
 ORDER BY priority DESC, tree, depth DESC, id
 
--- queue: Those of one kind that share something.
+-- queue: Those of one kind that share something, but for the best.
 SELECT -priority, tree, -depth, id FROM job
 WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
     AND limit_key = :key AND limit_most = :most AND resources = :resources
 ORDER BY priority DESC, tree, depth DESC, id
+LIMIT -1 OFFSET 1
 
 -- claim_one: Take a job that was chosen.
 UPDATE job SET owner = :owner, start = start + 1 WHERE id = :id RETURNING {row}

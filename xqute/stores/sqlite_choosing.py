@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from xqute.rules.limits import PLAIN, Kind, Rank
@@ -11,6 +11,7 @@ from xqute.store import Choose
 
 Values = Mapping[str, Any]
 Rows = list[tuple[Any, ...]]
+Queue = Generator[Rank, None, None]
 
 
 def claim_rows(db: sqlite3.Connection, sql: Mapping[str, str], claim: Values, choose: Choose | None) -> Rows:
@@ -23,20 +24,31 @@ def claim_rows(db: sqlite3.Connection, sql: Mapping[str, str], claim: Values, ch
         if db.execute(sql["shares"], claim).fetchone() is None:
             return []  # somebody else has the run by now; or else the next claim takes what is left
         running, limits = (dict(db.execute(sql[name]).fetchall()) for name in ("claimed", "limits"))
-        ids = choose(_queues(db, sql, claim["run"]), running, limits)
+        queues = _queues(db, sql, claim["run"])
+        try:
+            ids = choose(queues, running, limits)
+        finally:
+            for queue in queues.values():
+                queue.close()  # one that is still being read would keep the transaction open
         chosen = ({"owner": claim["owner"], "id": id_} for id_ in ids)
         return [db.execute(sql["claim_one"], values).fetchall()[0] for values in chosen]
 
 
-def _queues(db: sqlite3.Connection, sql: Mapping[str, str], run: str) -> dict[Kind, Iterator[Rank]]:
+def _queues(db: sqlite3.Connection, sql: Mapping[str, str], run: str) -> dict[Kind, Queue]:
     """The jobs of a run that may start, by kind; a queue is read when it is asked for its next."""
-    queues: dict[Kind, Iterator[Rank]] = {PLAIN: db.execute(sql["plain_queue"], {"run": run})}
-    kind: Kind | None = PLAIN
-    while (kind := _next_kind(db, sql, run, kind or PLAIN)) is not None:
-        queues[kind] = db.execute(sql["queue"], {"run": run, **kind._asdict()})
+    queues: dict[Kind, Queue] = {PLAIN: _plain_queue(db, sql, run)}
+    kind = PLAIN
+    while (found := db.execute(sql["next_kind"], {"run": run, **kind._asdict()}).fetchone()) is not None:
+        kind = Kind(*found[:3])
+        queues[kind] = _queue(db, sql, run, kind, found[3:])
     return queues
 
 
-def _next_kind(db: sqlite3.Connection, sql: Mapping[str, str], run: str, kind: Kind) -> Kind | None:
-    found = db.execute(sql["next_kind"], {"run": run, **kind._asdict()}).fetchone()
-    return None if found is None else Kind(*found)
+def _plain_queue(db: sqlite3.Connection, sql: Mapping[str, str], run: str) -> Queue:
+    yield from db.execute(sql["plain_queue"], {"run": run})
+
+
+def _queue(db: sqlite3.Connection, sql: Mapping[str, str], run: str, kind: Kind, first: Rank) -> Queue:
+    """Most kinds are only asked for their first, which is known: there may be thousands."""
+    yield first
+    yield from db.execute(sql["queue"], {"run": run, **kind._asdict()})
