@@ -69,10 +69,24 @@ WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || re
     AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
 LIMIT 1
 
--- next_kind: The first kind of those jobs behind another, and its best job.
+-- next_resources: The first kind behind another with the same limit, and its best job.
 SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
 WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
-    AND (limit_key, limit_most, resources) > (:key, :most, :resources)
+    AND limit_key = :key AND limit_most = :most AND resources > :resources
+ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
+LIMIT 1
+
+-- next_most: The same, with another number for the same limit.
+SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND limit_key = :key AND limit_most > :most
+ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
+LIMIT 1
+
+-- next_key: The same, with another limit.
+SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND limit_key > :key
 ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
 LIMIT 1
 

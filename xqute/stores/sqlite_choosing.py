@@ -38,10 +38,19 @@ def _queues(db: sqlite3.Connection, sql: Mapping[str, str], run: str) -> dict[Ki
     """The jobs of a run that may start, by kind; a queue is read when it is asked for its next."""
     queues: dict[Kind, Queue] = {PLAIN: _plain_queue(db, sql, run)}
     kind = PLAIN
-    while (found := db.execute(sql["next_kind"], {"run": run, **kind._asdict()}).fetchone()) is not None:
+    while (found := _next(db, sql, run, kind)) is not None:
         kind = Kind(*found[:3])
         queues[kind] = _queue(db, sql, run, kind, found[3:])
     return queues
+
+
+def _next(db: sqlite3.Connection, sql: Mapping[str, str], run: str, kind: Kind) -> tuple[Any, ...] | None:
+    """The next kind and its best job; three questions, as SQLite seeks by the first of three columns only."""
+    for name in ("next_resources", "next_most", "next_key"):
+        found: tuple[Any, ...] | None = db.execute(sql[name], {"run": run, **kind._asdict()}).fetchone()
+        if found is not None:
+            return found
+    return None
 
 
 def _plain_queue(db: sqlite3.Connection, sql: Mapping[str, str], run: str) -> Queue:
