@@ -406,6 +406,34 @@ async def test_xqute_why_tells_of_a_limit_from_any_process(make, scene, metadir)
     assert "at most 1 of align" in show.stdout
 
 
+PUSHED = """
+    import asyncio, sys
+    from xqute import Xqute
+
+    async def main():
+        xqute = Xqute(job_metadir=sys.argv[1], scheduler_forks=4, resources={{"cpus": 2}})
+        for number in range(4):
+            await xqute.push({job!r}, cpus=2, cwd={path!r}, env={{"N": number}})
+
+    asyncio.run(main())
+"""
+
+
+def test_a_run_that_is_resumed_by_hand_has_the_resources_it_had(scene, metadir, tmp_path):
+    pytest.importorskip("rich_click")
+    script = tmp_path / "pushed.py"
+    script.write_text(textwrap.dedent(PUSHED.format(job=PASS, path=str(scene.path))))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-W", "ignore", script, metadir], env=environment, check=True)
+    assert scene.lines == []
+
+    command = [sys.executable, "-m", "xqute", "resume", "--metadir", metadir]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    assert len(scene.lines) == 8
+    assert scene.most == 1
+
+
 async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, producer):
     """What it had claimed and not handed over is chosen anew; what ran counts until it is gone."""
     process = producer(STAY, "one")

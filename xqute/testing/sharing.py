@@ -127,9 +127,7 @@ class SharingConformance:
                 rows = await store.claim(run, run, 4, NOW, fitting(4))
                 most = max(most, (await store.claimed()).get("align", 0))
                 await asyncio.sleep(0)
-                await store.record(
-                    [record(row, status=int(JobStatus.FINISHED), held=False) for row in rows]
-                )
+                await store.record([record(row, status=int(JobStatus.FINISHED), held=False) for row in rows])
                 ended += len(rows)
 
         async with asyncio.TaskGroup() as group:
