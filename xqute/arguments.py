@@ -108,9 +108,7 @@ def failure_budget(given: Any) -> FailureBudget:
     raise OptionError(msg)
 
 
-def make_sharing(
-    given: Mapping[str, Any] | None, limits: Mapping[str, Any] | None, max_wait: Any
-) -> Sharing:
+def make_sharing(given: Mapping[str, Any] | None, limits: Mapping[str, Any] | None, max_wait: Any) -> Sharing:
     """What jobs share."""
     return Sharing(_resources(given), _limits(limits), seconds("max_wait", max_wait))
 

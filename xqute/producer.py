@@ -24,6 +24,7 @@ from .arguments import (
     runs_here,
     statuses,
 )
+from .calls import Call, calls_of
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
@@ -45,7 +46,6 @@ from .settings import MAX_WAIT_SECONDS, NUM_RETRIES, REPORT_FAILURES
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
-from .calls import Call, calls_of
 from .work import Command
 
 #: What can be pushed.
@@ -353,9 +353,7 @@ class Xqute:
         running, commands = self._driver.running, _commands(self)
         resources = room.sharing.in_use(live.job for live in room.live.values())
         limits = await room.sharing.limits_in_use(self._store) if self._driver.opened else {}
-        return Stats(
-            counts, room.used, self.scheduler.forks, running, commands, reused, resources, limits
-        )
+        return Stats(counts, room.used, self.scheduler.forks, running, commands, reused, resources, limits)
 
     async def _report(self) -> Report:
         counts = {status: count for status, count in self._room.counts.items() if count}
