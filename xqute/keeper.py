@@ -195,7 +195,7 @@ class JobKeeper:
         live = self._room.live.get(job.id)
         if not self._is_ours(job) or (live is not None and live.handed):
             return None
-        if job.kept_reason.code != WaitReason.ACCEPTED:
+        if job.kept_reason.code == WaitReason.RETRY_DELAY:
             return self._why_no_attempt(job) if live is None else None
         return self._why_not_handed(job, claimed=live is not None)
 

@@ -62,10 +62,16 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     out.say(f"→ {todo}")
 
 
+#: Reasons of a job that would not start if its limit were free.
+_HELD_OTHERWISE = frozenset(
+    {WaitReason.PARKED, WaitReason.RETRY_DELAY, WaitReason.SCHEDULER_DOWN, WaitReason.DISK_FULL}
+)
+
+
 async def _look_at_limits(store: Store, job: Job) -> None:
     """A job that may run may be held by a limit of the whole store, which its row does not say."""
     limit = job.call.options.limit
-    if limit is None or job.status is not JobStatus.QUEUED or job.reason.code != WaitReason.ACCEPTED:
+    if limit is None or job.status is not JobStatus.QUEUED or job.reason.code in _HELD_OTHERWISE:
         return
     key, own = limit
     most = (await store.limits()).get(key, own or None)
