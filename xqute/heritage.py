@@ -144,6 +144,8 @@ class Heritage:
         """It is pushed again: it belongs to this session, and is run where that is left to do."""
         room = self._room
         self._leave(job)
+        if job.status not in _WELL:
+            room.entered.add(job.id)
         if job.status in _WELL:
             job.cached = True
             self.reused += 1

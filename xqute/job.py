@@ -14,12 +14,16 @@ from .events import Progress
 from .jobstate import JobState
 from .options import seconds
 from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
-from .states import JobStatus, Reason
+from .states import JobStatus, Reason, WaitReason
 from .told import LogLine, read_logs, read_progress
 from .work import Work, shorten
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
+
+
+#: Reasons behind which there may be a newer one: the job may run, and does not.
+_MAY_RUN = frozenset({WaitReason.ACCEPTED, WaitReason.READY, WaitReason.RETRY_DELAY})
 
 
 class Keeper(Protocol):
@@ -51,10 +55,6 @@ class Keeper(Protocol):
 
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
-
-
-#: Reasons of a job that may run, of which its manager may know more by now.
-_QUIET = frozenset({"ACCEPTED", "READY"})
 
 
 class Sources(NamedTuple):
@@ -109,8 +109,8 @@ class Job(JobState):
     @property
     def reason(self) -> Reason:
         """Why it waits, or how it ended."""
-        accepted = self.status is JobStatus.QUEUED and self.kept_reason.code in _QUIET
-        if accepted or self.status is JobStatus.WAITING:
+        queued = self.status is JobStatus.QUEUED and self.kept_reason.code in _MAY_RUN
+        if queued or self.status is JobStatus.WAITING:
             return self._keeper.why_waits(self) or self.kept_reason
         return self.kept_reason
 

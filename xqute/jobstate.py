@@ -147,10 +147,16 @@ class JobState:
         self.untold = other.untold
         self._history = other._history
 
+    @property
+    def next_attempt(self) -> int:
+        """The attempt of its newest start, or of the next where that is announced."""
+        if not self.will_retry:
+            return self.attempt
+        return 1 if self.renewed else self.attempt + 1
+
     def begin_attempt(self) -> None:
         """The attempt that was announced by `will_retry` is the one that begins."""
-        if self.will_retry:
-            self.attempt = 1 if self.renewed else self.attempt + 1
+        self.attempt = self.next_attempt
         self.will_retry = self.renewed = False
 
     def note(self, date: float) -> None:

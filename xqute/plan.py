@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from .calls import Call, as_call
 from .errors import CycleError
-from .options import JobOptions, apply_options
+from .options import JobOptions, apply_options, limited, settle_options
 from .pickling import (
     Pickled,
     as_text,
@@ -128,6 +128,7 @@ class _Options:
         }
         apply_options(base, given)
         self._known: dict[tuple[Any, bool], JobOptions] = {}
+        self._whole: dict[tuple[Any, bool], JobOptions] = {}  # of calls without options of their own
 
     def of(self, call: Call, *, root: bool) -> JobOptions:
         task = call.what if hasattr(type(call.what), "__xqute_task__") else None
@@ -136,7 +137,12 @@ class _Options:
             options = apply_options(self._base, task.options if task is not None else {})
             options = apply_options(options, self._given[root])
             self._known[task, root] = options
-        return apply_options(options, call.given) if call.given else options
+        name = task.name if task is not None else ""
+        if call.given:
+            return limited(settle_options(apply_options(options, call.given)), name)
+        if (task, root) not in self._whole:
+            self._whole[task, root] = limited(settle_options(options), name)
+        return self._whole[task, root]
 
 
 class _Open(NamedTuple):

@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from .arguments import (
+    a_limit,
     failure_budget,
     forks,
     leaves,
+    make_sharing,
     make_wish,
     need_loop,
     need_same_loop,
@@ -41,7 +43,7 @@ from .pusher import Pusher
 from .report import Failure, Report, Stats
 from .scheduler import Scheduler
 from .schedulers.names import make_scheduler
-from .settings import NUM_RETRIES, REPORT_FAILURES
+from .settings import MAX_WAIT_SECONDS, NUM_RETRIES, REPORT_FAILURES
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
@@ -80,6 +82,11 @@ class Xqute:
             that ends. "all": also with the jobs that are not pushed again.
         run: The id of the run to go on with.
         on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
+        resources: What this process has for its jobs, such as {"cpus": 8, "mem": "16G", "licence": 2}: jobs
+            start when what they ask for is free. What is not named here is not counted.
+        limits: How many jobs of a task (or of a name given with limit=) may run at once, across all
+            processes of the store; as `set_limit`.
+        max_wait: How long jobs that need less may pass one that waits for resources.
         progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
         **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
 
@@ -109,6 +116,9 @@ class Xqute:
         resume: bool | str = False,
         run: str | None = None,
         on_interrupt: str = "kill",
+        resources: Mapping[str, Any] | None = None,
+        limits: Mapping[str, int] | None = None,
+        max_wait: float | str = MAX_WAIT_SECONDS,
         progress: bool | None = None,
         **options: Any,
     ) -> None:
@@ -127,6 +137,7 @@ class Xqute:
         own = Plugins([*plugins, *self._progress(progress)])
         self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
         self._room.budget = failure_budget(max_failures)
+        self._room.sharing = make_sharing(resources, limits, max_wait)
 
     @staticmethod
     def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
@@ -168,7 +179,7 @@ class Xqute:
         Args:
             call: What to run.
             **options: `priority, retries, retry_delay, timeout, grace, env, cwd, stdin, stdout,
-                stderr, title, user, tags, error_strategy`.
+                stderr, title, user, tags, error_strategy, cpus, mem, gpus, time, resources, limit`.
 
         Raises:
             OptionError: The command, the call or an option is not usable.
@@ -198,6 +209,22 @@ class Xqute:
     async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:
         """Push a call for each item, as the built-in `map` makes them; one transaction."""
         return await self.push_many(calls_of(fn, *iterables), **options)
+
+    async def set_limit(self, name: str, most: int | None) -> None:
+        """Let at most so many jobs of a task run at once in all processes of the store; 0: none.
+
+        It holds from the next claim on, for jobs that were pushed before too when their task had a limit.
+        None: what the task says itself.
+
+        Args:
+            name: Of the task, or of a limit given with limit=.
+            most: How many.
+        """
+        need_same_loop(self._loop)
+        limit = a_limit(name, most)
+        await self._driver.open()
+        await self._room.sharing.set(self._store, *limit)
+        self._room.claim_wanted.set()
 
     # Running
 
@@ -342,7 +369,10 @@ class Xqute:
         room = self._room
         counts = {status: count for status, count in room.counts.items() if count}
         reused = self._keeper.heritage.reused
-        return Stats(counts, room.used, self.scheduler.forks, self._driver.running, _commands(self), reused)
+        running, commands = self._driver.running, _commands(self)
+        resources = room.sharing.in_use(live.job for live in room.live.values())
+        limits = await room.sharing.limits_in_use(self._store) if self._driver.opened else {}
+        return Stats(counts, room.used, self.scheduler.forks, running, commands, reused, resources, limits)
 
     async def _report(self) -> Report:
         counts = {status: count for status, count in self._room.counts.items() if count}
@@ -363,7 +393,7 @@ class Xqute:
 
 
 _ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
-_DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title"}
+_DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title", "resources"}
 
 
 #: Stops that are no wish of the user's.

@@ -80,6 +80,23 @@ class Report:
         return "\n".join(lines)
 
 
+class Use(NamedTuple):
+    """How much of something that jobs share is in use.
+
+    Attributes:
+        used: By claimed jobs.
+        limit: How much there is; None: nobody said.
+    """
+
+    used: float
+    limit: float | None
+
+    @property
+    def available(self) -> float | None:
+        """What is left."""
+        return None if self.limit is None else max(0, self.limit - self.used)
+
+
 class Stats(NamedTuple):
     """How a run stands at one moment.
 
@@ -89,6 +106,9 @@ class Stats(NamedTuple):
         running: An engine runs.
         commands: How often each command of a batch scheduler was run.
         reused: Jobs that had ended well in an earlier session, and were pushed again.
+        resources: Those of this process, by name; mem in bytes.
+        limits: Those of the whole store, by the names of tasks: of those that have a number there, or jobs
+            that run. Empty when the store is closed or can't be read now.
     """
 
     counts: Mapping[JobStatus, int]
@@ -97,3 +117,5 @@ class Stats(NamedTuple):
     running: bool
     commands: Mapping[str, int]
     reused: int = 0
+    resources: Mapping[str, Use] = {}
+    limits: Mapping[str, Use] = {}

@@ -43,6 +43,9 @@ SUBMIT_BOUND_SECONDS: Final = 30.0
 #: How often a start whose claim never appeared is handed over again before it is LOST.
 RESUBMITS: Final = 3
 
+#: How long jobs that need less may pass one that waits for resources.
+MAX_WAIT_SECONDS: Final = 60.0
+
 #: How long files may be later than the scheduler's word that a job is gone. Network file systems
 #: cache attributes for up to 60 s (acdirmax of nfs(5)); a backend with its own knowledge says less.
 GRACE_SECONDS: Final = 10.0

@@ -158,6 +158,8 @@ class EndReason(StrEnum):
     KILLED = "KILLED"
     #: a plugin rejected its success
     REJECTED = "REJECTED"
+    #: it needs more cpus, memory, … than there is at all
+    TOO_LARGE = "TOO_LARGE"
     #: what it required while it ran can't be run
     REQUIRE_REFUSED = "REQUIRE_REFUSED"
     #: it had nothing to do
@@ -194,6 +196,7 @@ SENTENCES: Mapping[str, str] = {
     "WRAP_FAILED": "WRAP_FAILED",
     "KILLED": "KILLED by {by}",
     "REJECTED": "REJECTED",
+    "TOO_LARGE": "TOO_LARGE: needs {needs}, and there is {total}",
     "REQUIRE_REFUSED": "REQUIRE_REFUSED",
     "SKIPPED": "SKIPPED",
     "CORRUPT": "CORRUPT",

@@ -23,7 +23,7 @@ from tests.architecture.sources import (
 #: below its own, and on its own floor from what stands left of it.
 FLOORS = (
     ("printable", "errors", "settings", "states", "states_page", "owner", "crash", "events"),  # words
-    ("options", "wrapper", "pickling", "shown", "work", "calls"),  # what to run
+    ("amounts", "options", "wrapper", "pickling", "shown", "work", "calls"),  # what to run
     ("rules",),
     ("plan",),  # a tree of calls becomes jobs
     ("inside",),  # what runs in the job's own process: the floors below and the standard library

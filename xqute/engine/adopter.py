@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from .. import metadir
 from ..crash import crash_point
 from ..job import Job
+from ..rules.limits import PLAIN
 from ..settings import PARKED
 from ..states import JobStatus, Reason
 from .lifecycle import Lifecycle
 from .room import REQUEST, Live, Room, turn
+from .sharing import kind_of
 from .submitter import Submitter
 from .watcher import Watcher
 
@@ -118,13 +120,20 @@ class Adopter:
         if live.job.status is JobStatus.SUBMITTED:
             self._say_so(live.job)
 
+    @staticmethod
+    def _is_shared(live: Live) -> bool:
+        job = live.job
+        return job.status is JobStatus.QUEUED and kind_of(job.call.options, job.next_attempt) != PLAIN
+
     async def _begin_again(self, lives: Sequence[Live]) -> None:
         """They were claimed and never began: the same start is handed over, or the claim given back."""
         room = self._room
         wanted = [live for live in lives if live.job.id not in room.unpushed]
         for live in wanted:
             live.inherited = False
-            room.ready.append(live)
+        shared = [live for live in wanted if self._is_shared(live)]
+        room.give_back(shared)  # whether there is room for them by now is decided in a claim
+        room.ready += [live for live in wanted if live not in shared]
         others = [live.job for live in lives if live.job.id in room.unpushed]
         await room.store.release(room.owner, [job.id for job in others])
         for job in others:

@@ -37,7 +37,7 @@ class Submitter:
         self._concluder = concluder
         self._handed = handed
         self._pause = Pause(self._has_begun)
-        self.claimer = Claimer(room, lifecycle)
+        self.claimer = Claimer(room, lifecycle, concluder.refuse)
 
     async def run(self) -> None:
         """Work until cancelled, or until the run stops."""

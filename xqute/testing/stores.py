@@ -26,6 +26,7 @@ from xqute.store import Draft, Query, Row, Store
 from .drafts import AWKWARD, NOW, QUEUED, claimed, draft, record, run_row
 from .needing import NeedingConformance
 from .owning import OwningConformance
+from .sharing import SharingConformance
 
 
 class Interrupted(list[Draft]):
@@ -37,7 +38,7 @@ class Interrupted(list[Draft]):
 
 
 @pytest.mark.asyncio
-class StoreConformance(NeedingConformance, OwningConformance):
+class StoreConformance(NeedingConformance, OwningConformance, SharingConformance):
     """Inherit, override the fixture `store`, and say in the attributes what it can't."""
 
     #: Whether it remembers after `close` and `open`.
