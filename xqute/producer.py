@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -40,7 +39,7 @@ from .options import OPTION_NAMES, JobOptions, apply_options
 from .owner import Owner
 from .plugin import Plugins, load_entry_points
 from .pusher import Pusher
-from .report import Failure, Report, Stats
+from .report import Failure, Report, Stats, mention_failures
 from .scheduler import Scheduler
 from .schedulers.names import make_scheduler
 from .settings import MAX_WAIT_SECONDS, NUM_RETRIES, REPORT_FAILURES
@@ -48,11 +47,6 @@ from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
 from .work import Command
-
-log = logging.getLogger("xqute")
-
-#: Failures that are mentioned when nobody asked for them.
-_MENTIONED = 3
 
 #: What can be pushed.
 Pushable = Command | Call | Callable[..., Any]
@@ -275,17 +269,7 @@ class Xqute:
         await self._driver.close()
         if error is None:
             self._raise_what_happened()
-            self._mention_failures()
-
-    def _mention_failures(self) -> None:
-        """Jobs failed, and nobody asked how they ended: nobody would ever know."""
-        failed = [
-            job for job in self._keeper.known.values() if job.status is JobStatus.FAILED and not job.seen
-        ]
-        if failed:
-            told = "; ".join(f"{job}: {job.reason}" for job in failed[:_MENTIONED])
-            more = f"; and {len(failed) - _MENTIONED} more" if len(failed) > _MENTIONED else ""
-            log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
+            mention_failures(self._keeper.known.values())
 
     def _raise_what_happened(self) -> None:
         if self._driver.crash is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .job import Job
 from .states import JobStatus
 
 
@@ -28,8 +30,22 @@ class Failure(NamedTuple):
     directory: str
 
 
+log = logging.getLogger("xqute")
+
+#: Failures that are mentioned when nobody asked for them.
+_MENTIONED = 3
+
 #: Jobs that a report blames for others that can't start; more are in `Report.blocked`.
 _BLAMED = 10
+
+
+def mention_failures(jobs: Iterable[Job]) -> None:
+    """Say that jobs failed, where nobody asked how they ended: nobody would ever know."""
+    failed = [job for job in jobs if job.status is JobStatus.FAILED and not job.seen]
+    if failed:
+        told = "; ".join(f"{job}: {job.reason}" for job in failed[:_MENTIONED])
+        more = f"; and {len(failed) - _MENTIONED} more" if len(failed) > _MENTIONED else ""
+        log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
 
 
 @dataclass(frozen=True, slots=True)
