@@ -89,6 +89,8 @@ def make_wish(resume: Any, run: str | None) -> Wish:
     if run and not resume:
         raise OptionError(f"run={run!r} names a run to go on with: give resume=True too")
     script = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    if os.environ.get("XQUTE_JOB"):  # a call of that script, which makes runs of its own
+        script = f"{script} in job {os.environ['XQUTE_JOB']}"
     return Wish(bool(resume), resume == "wait", resume == "all", run or "", script, os.getcwd())
 
 

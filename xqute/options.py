@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from numbers import Integral
 from typing import Any, Final
 
 from .amounts import OWN, Amount, amount, at, named, number, settled, size
@@ -197,13 +198,14 @@ def seconds(name: str, value: Any) -> float:
 
 def whole(name: str, value: Any) -> int:
     """A whole number of at least 0 (any, for a priority)."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         msg = f"{name}={value!r} must be a whole number"
         raise OptionError(msg)
-    if value < 0 and name != "priority":
+    number = int(value)
+    if number < 0 and name != "priority":
         msg = f"{name}={value!r} must not be negative"
         raise OptionError(msg)
-    return value
+    return number
 
 
 def text(name: str, value: Any) -> str:

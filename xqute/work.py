@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from .errors import OptionError
@@ -177,7 +178,7 @@ def _argument(position: int, item: Any) -> str | Hole:
         return item
     if type(item) is Hole:
         return item
-    if isinstance(item, (str, bytes, os.PathLike, int, float)):
+    if isinstance(item, (str, bytes, os.PathLike, Number)):
         return text(f"argument {position}", item)
     msg = f"argument {position} is {item!r}: give texts, bytes, numbers or paths"
     raise OptionError(msg)

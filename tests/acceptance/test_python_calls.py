@@ -407,3 +407,16 @@ def test_functions_of_a_program_on_stdin_travel_by_value(tmp_path):
     )
 
     assert ended.stdout.splitlines()[1:] == ["[0, 2, 4]"], ended.stderr
+
+
+async def test_a_large_buffer_comes_back_as_it_was(run_one):
+    job = await run_one(tasks.buffer(200_000))
+
+    assert bytes(job.result()["data"]) == bytes(200_000)
+
+
+async def test_a_call_that_returns_a_call_is_told_what_to_do_instead(run_one):
+    job = await run_one(tasks.returns_call())
+
+    assert job.status is JobStatus.FAILED
+    assert "current_job().require" in str(job.reason)

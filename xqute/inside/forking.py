@@ -86,7 +86,10 @@ def warm(script: str, face: Face) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
-        raise UnfitError("it starts threads when it is imported, and a copy would be without them")
+        raise UnfitError(
+            "it starts threads when it is imported, and a copy would be without them (those of numpy: "
+            "OPENBLAS_NUM_THREADS=1 in the environment of this program keeps them away)"
+        )
     face.check()
     listen()
     # A fork of this process is none of a call's.
