@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xqute.testing import toyprocs
 from xqute.wrapper import PRESCRIPT_FAILED, RETURNED, Script, fill, quote
 
 #: argv of each shell the wrapper must run under.
@@ -667,7 +668,61 @@ def test_a_postscript_has_the_three_standard_descriptors_only(shell, job):
     assert (job / "job.stderr").read_text().split() == ["0", "1", "2", "3"]
 
 
+# a scheduler that asks by other signals, and reads meanings into return codes
+
+ASKED = {"asked_by": ("USR2",), "ignored": ("USR1",)}
+
+
+def group(process) -> list[bytes]:
+    """What the processes run that belong to a wrapper, and live."""
+    return [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in toyprocs.of_group(process.pid)]
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("payload", "end"),
+    [
+        pytest.param("trap 'exit 5' TERM; touch ready; sleep 60 & wait", "FAILED 5 TERM", id="heard"),
+        pytest.param("touch ready; exec sleep 60", "FAILED 143 TERM", id="unheard"),
+    ],
+)
+def test_the_signal_a_scheduler_asks_by_arrives_as_term(shell, job, payload, end):
+    process = started(shell, job, write(job, ["sh", "-c", payload], **ASKED))
+
+    until(lambda: b"sleep\0009999\0" in group(process))
+
+    os.killpg(process.pid, signal.SIGUSR1)
+    os.killpg(process.pid, signal.SIGUSR2)
+    process.wait(20)
+
+    assert last_line(job) == end
+    until(lambda: not group(process))
+
+
+def test_who_hears_for_the_payload_leaves_with_it(shell, job):
+    process = started(shell, job, write(job, ["sh", "-c", "touch ready; exit 3"], **ASKED))
+
+    assert process.wait(20) == 3
+    until(lambda: not group(process))
+
+
+@pytest.mark.parametrize(("rc", "told"), [(0, 0), (3, 3), (99, 1), (100, 1), (255, 255)])
+def test_return_codes_with_a_meaning_to_the_scheduler_are_kept_from_it(shell, job, rc, told):
+    word = "$(($1 == 99 || $1 == 100 ? 1 : $1))"
+
+    assert run(shell, job, ["sh", "-c", f"exit {rc}"], exit_with=word) == told
+
+    assert (job / "job.rc").read_text() == f"{rc}\n"
+
+
 # the text
+
 
 
 def test_directives_stand_at_the_top():

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 
 from .. import metadir
-from ..errors import BackendUnavailable, StoreUnavailable
+from ..errors import BackendFull, BackendUnavailable, StoreUnavailable
 from ..rules.verdict import backoff
 from ..settings import TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..states import Reason
@@ -37,6 +37,8 @@ _PASSING = frozenset(
 
 def as_trouble(error: Exception) -> Reason | None:
     """Why a job waits because of this error; None: waiting would not help."""
+    if isinstance(error, BackendFull):
+        return Reason("SCHEDULER_FULL", {"error": str(error)})
     if isinstance(error, BackendUnavailable):
         return Reason("SCHEDULER_DOWN", {"error": str(error)})
     if isinstance(error, StoreUnavailable):

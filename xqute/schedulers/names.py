@@ -12,7 +12,10 @@ from ..options import refuse_unknown, unknown
 from ..scheduler import Scheduler
 
 #: The built-in ones; other packages add theirs by entry points of the group `xqute.schedulers`.
-BUILT_IN: Final[Mapping[str, str]] = {"local": "xqute.schedulers.local.scheduler:LocalScheduler"}
+BUILT_IN: Final[Mapping[str, str]] = {
+    "local": "xqute.schedulers.local.scheduler:LocalScheduler",
+    "slurm": "xqute.schedulers.slurm:SlurmScheduler",
+}
 
 
 def make_scheduler(
