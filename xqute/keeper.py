@@ -23,6 +23,7 @@ from .states import JobStatus, Reason
 from .store import Row
 from .work import Work
 
+
 _WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 

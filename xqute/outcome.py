@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from . import metadir
-from .errors import JobFailed, JobKilled, ResultTooLarge
+from .errors import JobFailed, JobKilled, ResultTooLarge, XquteError
 from .inside.failing import read_error
 from .inside.results import Unpickler, read_result
 from .settings import RESULT_MAX_BYTES

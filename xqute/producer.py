@@ -22,7 +22,6 @@ from .arguments import (
     runs_here,
     statuses,
 )
-from .calls import Call, calls_of
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
@@ -44,6 +43,7 @@ from .settings import NUM_RETRIES, REPORT_FAILURES
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
+from .calls import Call, calls_of
 from .work import Command
 
 #: What can be pushed.
