@@ -102,6 +102,7 @@ AWKWARD = {
     "glob": "* ? [a-z] ~ {a,b}",
     "operators": "a && b; c | d > e < f & (g) !",
     "comment": "a # b",
+    "directives": "a\n#$ -l nosuch=1\n#SBATCH -n 7\n\n#\n##",
     "leading dash": "-n",
     "double dash": "--",
     "equals": "A=B",
@@ -695,7 +696,7 @@ def until(condition) -> None:
 def test_the_signal_a_scheduler_asks_by_arrives_as_term(shell, job, payload, end):
     process = started(shell, job, write(job, ["sh", "-c", payload], **ASKED))
 
-    until(lambda: b"sleep\0009999\0" in group(process))
+    until(lambda: {b"sleep\0009999\0", b"sleep\00060\0"} <= {*group(process)})
 
     os.killpg(process.pid, signal.SIGUSR1)
     os.killpg(process.pid, signal.SIGUSR2)
@@ -729,6 +730,14 @@ def test_directives_stand_at_the_top():
     text = fill(Script("/d", ["true"], "/", {"A": "1"}, directives=["#SBATCH -n 1", "#SBATCH -t 2"]))
 
     assert text.splitlines()[:3] == ["#!/bin/sh", "#SBATCH -n 1", "#SBATCH -t 2"]
+
+
+def test_no_line_of_a_users_text_looks_like_a_directive():
+    evil = "echo\n#$ -l nosuch=1\n#"
+    text = fill(Script("/d", ["echo", evil], "/", {"A": evil}, prescript=evil, postscript=evil, stdin=evil))
+
+    lines = [line for line in text.splitlines() if line.startswith("#")]
+    assert lines == ["#!/bin/sh", "# xqute start 1 of "]
 
 
 def test_comments_for_readers_are_not_copied():

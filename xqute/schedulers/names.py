@@ -14,6 +14,7 @@ from ..scheduler import Scheduler
 #: The built-in ones; other packages add theirs by entry points of the group `xqute.schedulers`.
 BUILT_IN: Final[Mapping[str, str]] = {
     "local": "xqute.schedulers.local.scheduler:LocalScheduler",
+    "sge": "xqute.schedulers.sge:SgeScheduler",
     "slurm": "xqute.schedulers.slurm:SlurmScheduler",
 }
 
