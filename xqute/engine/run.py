@@ -172,6 +172,8 @@ class Engine:
         """Stop submitting, end what runs, keep what became of it, let the hooks finish."""
         submitting.cancel()
         await self._bounded(partial(_gone, submitting), "end the submission under way")
+        if any(live.doubted for live in self._room.ready):
+            await self._bounded(self._submitter.settle_doubts, "find out what was handed over")
         await self._bounded(
             self._submitter.claimer.give_back, "give back what was not started", self._store_bound
         )
@@ -212,7 +214,8 @@ class Engine:
         if self._bug is not None:
             look = partial(self._watcher.look_at, list(self._room.live.values()))
             await self._bounded(look, "look at the jobs once more")
-        await self._bounded(self._ended, "see all jobs ended")
+        bound = KILL_BOUND_SECONDS + self._room.scheduler.kill_seconds
+        await self._bounded(self._ended, "see all jobs ended", bound)
         timer.cancel()
         for live in self._room.live.values():
             log.error("%s may still be running: %s", live.job, live.job.reason)

@@ -15,8 +15,25 @@ from .. import metadir
 from ..errors import BackendAnswerError
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
-from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
-from ..states import Answer, FileNews, FileState, JobErrorStrategy, JobEvent, JobStatus, Presence, Reason
+from ..settings import (
+    ANSWER_SECONDS,
+    POLL_FLOOR_SECONDS,
+    RESUBMITS,
+    SWEEP_BACKOFF,
+    SWEEP_MAX_SECONDS,
+    SWEEP_MIN_SECONDS,
+)
+from ..states import (
+    Answer,
+    FileNews,
+    FileState,
+    JobErrorStrategy,
+    JobEvent,
+    JobStatus,
+    Presence,
+    Reason,
+    WaitReason,
+)
 from .concluding import Concluder
 from .lifecycle import Lifecycle
 from .room import Live, Room
@@ -210,12 +227,15 @@ class Watcher:
         """Jobs to ask about now: none of their news is younger than the interval."""
         every = self._room.scheduler.poll_seconds
         now = _now()
-        if now - self._asked < every:
+        if now - self._asked < min(every, POLL_FLOOR_SECONDS):
             return []
+        due = now - self._asked >= every
         return [
             live
             for live in self._swept.values()
-            if now - max(live.asked, live.changed) >= every or live.asked == 0.0 or _wants_asking(live)
+            if live.asked == 0.0
+            or _wants_asking(live)
+            or (due and now - max(live.asked, live.changed) >= every)
         ]
 
     async def _ask(self, lives: Sequence[Live]) -> None:
@@ -233,7 +253,10 @@ class Watcher:
     def _note_answer(self, live: Live, answer: Answer) -> None:
         live.asked = _now()
         if answer.presence is Presence.UNKNOWN:
+            if answer.reason is not None and self._is_here(live):
+                self._lifecycle.explain(live.job, answer.reason)
             return
+        self._note_touch(live)
         live.inherited &= answer.presence is Presence.GONE
         if answer.presence is Presence.GONE:
             live.since = live.since if live.since is not None else live.asked
@@ -242,6 +265,12 @@ class Watcher:
         live.answer = answer
         if answer.presence is Presence.PENDING and answer.reason is not None and self._is_here(live):
             self._lifecycle.explain(live.job, answer.reason)
+
+    def _note_touch(self, live: Live) -> None:
+        """The scheduler answers again, where it did not."""
+        job = live.job
+        if job.kept_reason.code == WaitReason.UNREACHABLE and self._is_here(live):
+            self._lifecycle.explain(job, self._running(live) if self._ran(live) else self._pending(job))
 
     # Judging
 
@@ -298,6 +327,9 @@ class Watcher:
             gone = 0.0 if began is None else max(0.0, self._room.now() - began)
             live.timer = _loop().call_later(max(0.0, timeout - gone), self._too_long, live)
 
+    def _pending(self, job: Job) -> Reason:
+        return Reason("PENDING", {"scheduler": self._room.scheduler.name, "uid": job.uid})
+
     def _running(self, live: Live) -> Reason:
         return Reason("RUNNING", {"scheduler": self._room.scheduler.name, "uid": live.job.uid})
 
@@ -321,8 +353,8 @@ def _readable(answers: Any) -> dict[Job, Answer]:
 
 
 def _wants_asking(live: Live) -> bool:
-    """Its files said something that only the scheduler can explain."""
-    return live.files is not None and bool(live.files.signal)
+    """Only the scheduler can explain what its files said, or say that it is gone."""
+    return live.job.status is JobStatus.KILLING or (live.files is not None and bool(live.files.signal))
 
 
 def _read_many(paths: Mapping[int, str]) -> dict[int, FileNews]:

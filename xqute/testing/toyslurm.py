@@ -51,7 +51,7 @@ _POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and
 class Slurm(Face):
     """The face of Slurm.
 
-    Settings of the cluster, beside its own: `array` is MaxArraySize (1001), `most` a limit of jobs in the queue
+    Settings of the cluster, beside its own: `array` is MaxArraySize (1001), `most` a limit of jobs in it
     (0: none); `slurm_accounts`: there is an accounting.
     """
 
