@@ -1,6 +1,7 @@
 """The scheduler of Grid Engine keeps every promise, on a toy cluster with the face of Grid Engine."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,7 +22,7 @@ class Refusable(SgeScheduler):
 
 class SgeConformance(SchedulerConformance):
     supports = ("refusal", "outage", "kill_pending", "reattach", "count_commands", "batch_submit")
-    lacks = {"kill_escaped": "Grid Engine signals the group of a job's processes"}
+    lacks: ClassVar = {"kill_escaped": "Grid Engine signals the group of a job's processes"}
 
     def refuse(self, scheduler, job):
         scheduler.bad = (*scheduler.bad, job.directory)

@@ -21,19 +21,10 @@ if TYPE_CHECKING:
     from .toycore import ToyJob
 
 #: Options of qsub that it knows, and how many words follow each.
-_KNOWN = {
-    "terse": 0,
-    "notify": 0,
-    "h": 0,
-    "cwd": 0,
-    "V": 0,
-    "N": 1,
-    "t": 1,
-    "S": 1,
-    "r": 1,
-    "wd": 1,
-    "o": 1,
-} | {**{"e": 1, "j": 1, "l": 1, "q": 1, "P": 1, "p": 1, "v": 1, "A": 1, "pe": 2, "hold_jid": 1}}
+_KNOWN = dict.fromkeys(("terse", "notify", "h", "cwd", "V"), 0) | dict.fromkeys(
+    ("N", "t", "S", "r", "wd", "o", "e", "j", "l", "q", "P", "p", "v", "A", "hold_jid"), 1
+)
+_KNOWN["pe"] = 2
 _QUEUES = ("all.q", "1-day")
 
 #: What an exit status means to it, whatever the job meant.
@@ -133,7 +124,8 @@ class Sge(Face):
             if job.state == "PENDING":
                 alike.setdefault((_array(job), _state(job)), []).append(job)
         waiting = [_entry(several[0], "pending", _tasks(several)) for several in alike.values()]
-        lists = f"  <queue_info>\n{''.join(running)}  </queue_info>\n  <job_info>\n{''.join(waiting)}  </job_info>\n"
+        parts = (("queue_info", running), ("job_info", waiting))
+        lists = "".join(f"  <{name}>\n{''.join(entries)}  </{name}>\n" for name, entries in parts)
         return f"{_HEAD}{lists}</job_info>\n"
 
     def account(self, arguments: list[str]) -> str:
