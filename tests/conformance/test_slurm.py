@@ -1,44 +1,10 @@
 """The scheduler of Slurm keeps every promise, on a toy cluster with the face of Slurm."""
 
-from pathlib import Path
-
 import pytest
 
-from xqute.schedulers.slurm import SlurmScheduler
-from xqute.testing import SchedulerConformance, ToyCluster
+from tests.conformance.slurms import Refusable, SlurmConformance
+from xqute.testing import ToyCluster
 from xqute.testing.toyslurm import Slurm
-
-
-class Refusable(SlurmScheduler):
-    """Asks for a partition that there is not, for some jobs."""
-
-    bad = ()
-
-    def own_directives(self, job):
-        lines = super().own_directives(job)
-        return [*lines, "--partition=nowhere"] if job.directory in self.bad else lines
-
-
-class SlurmConformance(SchedulerConformance):
-    supports = (
-        "refusal",
-        "outage",
-        "kill_pending",
-        "reattach",
-        "count_commands",
-        "batch_submit",
-        "kill_escaped",
-    )
-
-    def refuse(self, scheduler, job):
-        scheduler.bad = (*scheduler.bad, job.directory)
-        script = Path(job.script(scheduler))
-        if script.exists():  # it was written before
-            script.write_text(script.read_text().replace("\n", "\n#SBATCH --partition=nowhere\n", 1))
-        return "nvalid partition"
-
-    def commands(self, scheduler):
-        return sum(scheduler.commands.values())
 
 
 class OnToySlurm(SlurmConformance):

@@ -1,0 +1,78 @@
+"""The scheduler of Grid Engine keeps every promise at a real Grid Engine."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.test_sge import Refusable, SgeConformance
+
+pytestmark = pytest.mark.live
+
+SCRIPT = Path(__file__).parent / "sge"
+
+
+@pytest.fixture(scope="session")
+def cell():
+    """The environment of a Grid Engine that runs: started if need be, and left running."""
+    if os.geteuid() != 0 or (not Path("/usr/lib/gridengine").is_dir() and not os.environ.get("CI")):
+        pytest.skip("needs root and Grid Engine's packages; tests/live/sge up installs them")
+    done = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode != 0:
+        pytest.fail(f"tests/live/sge up: {done.stderr}")
+    words = shlex.split(done.stdout.replace('"$PATH"', "$PATH"))[1:]
+    return dict(word.split("=", 1) for word in words)
+
+
+@pytest.fixture(autouse=True)
+def clients(cell, monkeypatch):
+    """Its commands are on PATH."""
+    for name, value in cell.items():
+        monkeypatch.setenv(name, value.replace("$PATH", os.environ["PATH"]))
+
+
+def ask(*argv):
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+class RealSge(SgeConformance):
+    def scheduler_of(self, **options):
+        scheduler = Refusable(scheduler_rate=None, **options)
+        scheduler.poll_seconds = scheduler.grace_seconds = 0.5
+        return scheduler
+
+    @pytest.fixture
+    def scheduler(self, clients):
+        return self.scheduler_of()
+
+    def another(self, scheduler):
+        return self.scheduler_of()
+
+    @pytest.fixture(autouse=True)
+    def connection(self, monkeypatch, clients):
+        self.environment = monkeypatch
+        yield
+        ask("qmod", "-e", "all.q")
+
+    def disconnect(self, scheduler):
+        port = os.environ["SGE_QMASTER_PORT"]
+        self.environment.setenv("SGE_QMASTER_PORT", "1")
+        return lambda: self.environment.setenv("SGE_QMASTER_PORT", port)
+
+    def hold(self, scheduler):
+        ask("qmod", "-d", "all.q")
+        return lambda: ask("qmod", "-e", "all.q")
+
+
+class TestRealSge(RealSge):
+    """Several jobs are an array."""
+
+
+class TestRealSgeWithoutArrays(RealSge):
+    supports = tuple(name for name in SgeConformance.supports if name != "batch_submit")
+
+    @pytest.fixture
+    def scheduler(self, clients):
+        return self.scheduler_of(scheduler_array_limit=1)
