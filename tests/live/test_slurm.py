@@ -1,7 +1,6 @@
 """The scheduler of Slurm keeps every promise at a real Slurm of four nodes."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
