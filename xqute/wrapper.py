@@ -145,17 +145,22 @@ def _herald(script: Script) -> str:
 
     The wrapper's own shell can't: it runs no trap as long as the payload runs. The payload must be
     `_deaf` meanwhile, or it would end by the signal before it hears the word. ALRM sends it away: the
-    wrapper has no trap for that, so that it counts from the first moment.
+    wrapper has no trap for that, so that it counts from the first moment. What left the group of the
+    payload is found by its mark: no scheduler that asks like this looks for it.
     """
     if not script.asked_by:
         return ""
     deaf = " ".join(["TERM", *script.ignored])
+    mark = quote(f"XQUTE_JOB={script.exports.get('XQUTE_JOB', '')}")
     return f"""
+sweep() {{
+kill -s $1 $(grep -lzxF {mark} /proc/[0-9]*/environ | cut -d / -f 3)
+}}
 (
 trap - EXIT
 trap '' {deaf}
 trap 'kill -s KILL $!; exit' ALRM
-trap 'kill -s TERM 0' {" ".join(script.asked_by)}
+trap 'kill -s TERM 0; sweep TERM' {" ".join(script.asked_by)}
 exec </dev/null >/dev/null 3>&- 4>&- 5>&-
 while :; do sleep 9999 & wait; done
 ) &
@@ -168,7 +173,7 @@ def _deaf(script: Script) -> str:
 
 
 def _dismissal(script: Script) -> str:
-    return "kill -s ALRM $herald\n" if script.asked_by else ""
+    return 'kill -s ALRM $herald\n[ -z "$sig" ] || sweep KILL\n' if script.asked_by else ""
 
 
 def _exports(exports: Mapping[str, str]) -> str:

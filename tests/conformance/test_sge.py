@@ -1,7 +1,6 @@
 """The scheduler of Grid Engine keeps every promise, on a toy cluster with the face of Grid Engine."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -21,8 +20,10 @@ class Refusable(SgeScheduler):
 
 
 class SgeConformance(SchedulerConformance):
-    supports = ("refusal", "outage", "kill_pending", "reattach", "count_commands", "batch_submit")
-    lacks: ClassVar = {"kill_escaped": "Grid Engine signals the group of a job's processes"}
+    supports = (
+        *("refusal", "outage", "kill_pending", "reattach"),
+        *("count_commands", "batch_submit", "kill_escaped"),
+    )
 
     def refuse(self, scheduler, job):
         scheduler.bad = (*scheduler.bad, job.directory)

@@ -706,6 +706,21 @@ def test_the_signal_a_scheduler_asks_by_arrives_as_term(shell, job, payload, end
     until(lambda: not group(process))
 
 
+def test_what_left_the_group_is_asked_too_and_ends_with_the_payload(shell, job):
+    deaf = "trap '' TERM; echo $$ >deaf; sleep 60; :"
+    line = f'setsid sh -c "{deaf}" & setsid sh -c "echo $$ >polite; sleep 60; :" & touch ready; exec sleep 60'
+    process = started(shell, job, write(job, ["sh", "-c", line.replace("$$", r"\$\$")], **ASKED))
+    until(lambda: b"sleep\0009999\0" in group(process))
+    until(lambda: all((job / name).exists() and (job / name).read_text() for name in ("deaf", "polite")))
+    pids = [int((job / name).read_text()) for name in ("deaf", "polite")]
+
+    os.killpg(process.pid, signal.SIGUSR2)
+    process.wait(20)
+
+    until(lambda: not any(toyprocs.since(pid) for pid in pids))
+    assert last_line(job) == "FAILED 143 TERM"
+
+
 def test_who_hears_for_the_payload_leaves_with_it(shell, job):
     process = started(shell, job, write(job, ["sh", "-c", "touch ready; exit 3"], **ASKED))
 
@@ -723,7 +738,6 @@ def test_return_codes_with_a_meaning_to_the_scheduler_are_kept_from_it(shell, jo
 
 
 # the text
-
 
 
 def test_directives_stand_at_the_top():

@@ -75,7 +75,7 @@ class SgeScheduler(BatchScheduler):
         r"|answer list|initialize environment|script file|JSV|temporarily"
     )
     unknown = re.compile(
-        r'job "[^"]*"( task "[^"]*")? does not exist|already in deletion|Following jobs do not exist'
+        r'job "[^"]*"( task "[^"]*")? does not exist|comprises no tasks|already in deletion|Following jobs do not exist'
     )
     #: 99 means once more there, and 100 that an administrator shall look.
     exit_with = "$(($1 == 99 || $1 == 100 ? 1 : $1))"

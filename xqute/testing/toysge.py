@@ -155,33 +155,40 @@ class Sge(Face):
         """Delete jobs, and say what became of each; that one is not known is an error, of that one."""
         with Table(self.home) as table:
             known = {_uid(job): job for job in table.jobs.values() if job.live}
-            arrays = {str(_array(job)) for job in known.values()}
-        told, strange, chosen = [], [], []
+        strange: list[str] = []
+        chosen: list[ToyJob] = []
         for word in arguments:
             number, _, tasks = word.partition(".")
             uids = [uid for uid, job in known.items() if str(_array(job)) == number]
-            if tasks:
-                uids = [f"{number}.{task}" for task in _numbers(tasks)]
-            if number not in arrays:
+            wanted = [f"{number}.{task}" for task in _numbers(tasks)] if tasks else uids
+            if not uids:
                 strange.append(f'denied: job "{number}" does not exist')
-                continue
-            for uid in uids:
-                job = known.get(uid)
-                if job is None:
-                    strange.append(f'job "{number}" task "{uid.partition(".")[2]}" does not exist')
-                elif job.state == "PENDING":
-                    told.append(f"toy has deleted job {uid}")
-                elif job.wanted:
-                    strange.append(f"job {uid} is already in deletion")
-                else:
-                    told.append(f"toy has registered the job {uid} for deletion")
-                chosen += [job.id] if job is not None else []
-        toyjobs.cancel(self.home, chosen)
+            elif len(wanted) > 1 and not known.keys() & set(wanted):
+                strange.append(f'job "{number}" task id range "{tasks}:1" comprises no tasks')
+            else:
+                strange += [_strange(uid, known.get(uid)) for uid in wanted if _strange(uid, known.get(uid))]
+                chosen += [known[uid] for uid in wanted if uid in known and not known[uid].wanted]
+        told = [f"toy has {_done(job)}" for job in chosen]
+        toyjobs.cancel(self.home, [job.id for job in chosen])
         text = "".join(f"{line}\n" for line in [*strange, *told])
         if strange:
             sys.stdout.write(text)
             raise SystemExit(1)
         return text
+
+
+def _strange(uid: str, job: ToyJob | None) -> str:
+    """What qdel says of a job that it can't delete; empty when it can."""
+    number, _, task = uid.partition(".")
+    if job is None:
+        return f'job "{number}" task "{task}" does not exist'
+    return f"job {uid} is already in deletion" if job.wanted else ""
+
+
+def _done(job: ToyJob) -> str:
+    """What qdel does with it."""
+    waits = job.state == "PENDING"
+    return f"deleted job {_uid(job)}" if waits else f"registered the job {_uid(job)} for deletion"
 
 
 def _parsed(words: list[str]) -> tuple[dict[str, list[str]], str]:
