@@ -74,9 +74,7 @@ class SgeScheduler(BatchScheduler):
         r"commlib error|unable to (send|contact|connect|receive)|got (send|select|read|no|max)|[Tt]imed? ?out"
         r"|answer list|initialize environment|script file|JSV|temporarily"
     )
-    unknown = re.compile(
-        r'job "[^"]*"( task "[^"]*")? does not exist|comprises no tasks|already in deletion|Following jobs do not exist'
-    )
+    unknown = re.compile(r'job "[^"]*"( task "[^"]*")? does not exist|comprises no tasks|already in deletion')
     #: 99 means once more there, and 100 that an administrator shall look.
     exit_with = "$(($1 == 99 || $1 == 100 ? 1 : $1))"
     kill_seconds = _NOTIFY_SECONDS
@@ -102,10 +100,7 @@ class SgeScheduler(BatchScheduler):
     def own_directives(self, job: Job) -> Sequence[str]:
         lines = [line for name, line in _DEFAULTS.items() if name not in self._replaced]
         given = [(name, value) for name, value in self._given if name != "N"]
-        lines += [f"-{name}" if value is None else f"-{name} {value}" for name, value in given]
-        if bad := self.bad_nodes(job):
-            lines.append(f"-l hostname=!({'|'.join(bad)})")
-        return lines
+        return lines + [f"-{name}" if value is None else f"-{name} {value}" for name, value in given]
 
     def job_name(self, token: str) -> str:
         named = next((value for name, value in self._given if name == "N"), None)
@@ -134,13 +129,10 @@ class SgeScheduler(BatchScheduler):
 
     def read_limits(self, output: str) -> Limits:
         largest = re.search(r"^max_aj_tasks\s+(\d+)", output, re.MULTILINE)
-        waits = [_seconds(text) for text in re.findall(r"^notify\s+([\d:]+)", output, re.MULTILINE)] or [
-            _NOTIFY_SECONDS
-        ]
-        limits = Limits(kill_seconds=max(waits) if self.asked_by else 0.0)
-        tasks = int(largest[1]) if largest else 0
-        # 0: as many as one likes
-        return limits._replace(array=min(tasks, self.max_batch)) if tasks else limits
+        tasks = int(largest[1]) if largest else 0  # 0: as many as one likes
+        waits = map(_seconds, re.findall(r"^notify\s+([\d:]+)", output, re.MULTILINE))
+        wait = max(waits, default=_NOTIFY_SECONDS) if self.asked_by else 0.0
+        return Limits(min(tasks or self.max_batch, self.max_batch), wait)
 
     # Asking
 
@@ -173,11 +165,9 @@ class SgeScheduler(BatchScheduler):
         if kind != "pending":
             return Answer(Presence.UNKNOWN)
         told = f"error: `qstat -j {uid.partition('.')[0]}` says why" if "E" in state else ""
-        told = told or ("held" if "h" in state else "waiting")
-        return Answer(
-            Presence.PENDING,
-            Reason("PENDING", {"scheduler": self.name, "uid": uid, "message": f"{state} ({told})"}),
-        )
+        message = f"{state} ({told or ('held' if 'h' in state else 'waiting')})"
+        detail = {"scheduler": self.name, "uid": uid, "message": message}
+        return Answer(Presence.PENDING, Reason("PENDING", detail))
 
     def account_command(self, uids: Sequence[str]) -> Sequence[str] | None:
         try:
@@ -192,9 +182,7 @@ class SgeScheduler(BatchScheduler):
 
     def read_account(self, output: str) -> Iterable[Listed]:
         for record in re.split(r"^=+$", output, flags=re.MULTILINE):
-            told = {
-                key: value.strip() for key, _, value in (line.partition(" ") for line in record.splitlines())
-            }
+            told = {word: rest.strip() for word, rest in re.findall(r"^(\w+) +(.*)$", record, re.MULTILINE)}
             if not told.get("jobnumber", "").isdecimal():
                 continue
             task = told.get("taskid", "")
@@ -252,7 +240,4 @@ def _bytes(text: str) -> float:
 
 def _seconds(text: str) -> float:
     """00:01:00 or 60."""
-    total = 0.0
-    for part in text.split(":"):
-        total = total * 60 + float(part or 0)
-    return total
+    return sum(float(part or 0) * 60**place for place, part in enumerate(reversed(text.split(":"))))
