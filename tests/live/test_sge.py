@@ -1,36 +1,13 @@
 """The scheduler of Grid Engine keeps every promise at a real Grid Engine."""
 
 import os
-import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from tests.conformance.test_sge import Refusable, SgeConformance
 
 pytestmark = pytest.mark.live
-
-SCRIPT = Path(__file__).parent / "sge"
-
-
-@pytest.fixture(scope="session")
-def cell():
-    """The environment of a Grid Engine that runs: started if need be, and left running."""
-    if os.geteuid() != 0 or (not Path("/usr/lib/gridengine").is_dir() and not os.environ.get("CI")):
-        pytest.skip("needs root and Grid Engine's packages; tests/live/sge up installs them")
-    done = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, check=False, timeout=600)
-    if done.returncode != 0:
-        pytest.fail(f"tests/live/sge up: {done.stderr}")
-    words = shlex.split(done.stdout.replace('"$PATH"', "$PATH"))[1:]
-    return dict(word.split("=", 1) for word in words)
-
-
-@pytest.fixture(autouse=True)
-def clients(cell, monkeypatch):
-    """Its commands are on PATH."""
-    for name, value in cell.items():
-        monkeypatch.setenv(name, value.replace("$PATH", os.environ["PATH"]))
 
 
 def ask(*argv):
@@ -44,14 +21,14 @@ class RealSge(SgeConformance):
         return scheduler
 
     @pytest.fixture
-    def scheduler(self, clients):
+    def scheduler(self, sge_clients):
         return self.scheduler_of()
 
     def another(self, scheduler):
         return self.scheduler_of()
 
     @pytest.fixture(autouse=True)
-    def connection(self, monkeypatch, clients):
+    def connection(self, monkeypatch, sge_clients):
         self.environment = monkeypatch
         yield
         ask("qmod", "-e", "all.q")
@@ -75,5 +52,5 @@ class TestRealSgeWithoutArrays(RealSge):
     test_many_jobs_are_submitted_by_few_commands = None  # what it can't do is no skipped live test
 
     @pytest.fixture
-    def scheduler(self, clients):
+    def scheduler(self, sge_clients):
         return self.scheduler_of(scheduler_array_limit=1)
