@@ -42,6 +42,7 @@ class Scheduler(ABC):
         refill_share: What share of the forks is free before they are filled up, unless a job has waited for
             `refill_seconds`; 0: each free fork is used at once.
         kill_seconds: What its backend takes between asking a job to stop and forcing it.
+        confirms_kills: What was asked to stop has ended when it says so, and not when its files do.
         on_this_host: Its jobs end when this host goes down.
         tells_ends: It calls `self.notify` at once when a job ended, and never before: the files of its
             jobs need no sweeping, and the fork is free.
@@ -61,6 +62,7 @@ class Scheduler(ABC):
     refill_share: ClassVar[float] = 0.0
     refill_seconds: float = 0.0
     kill_seconds: float = 0.0
+    confirms_kills: ClassVar[bool] = False
     on_this_host: ClassVar[bool] = False
     tells_ends: ClassVar[bool] = False
     exit_with: ClassVar[str] = '"$1"'

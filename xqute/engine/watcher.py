@@ -311,6 +311,7 @@ class Watcher:
             stopped_by=live.stopped_by,
             resubmits=job.resubmits,
             max_resubmits=RESUBMITS,
+            confirms=self._room.scheduler.confirms_kills,
         )
 
     def _begin(self, live: Live, judgement: Judgement) -> None:

@@ -36,7 +36,7 @@ class LocalRunner(Runner):
             raise BackendUnavailable(f"{argv[0]} can't be started: {exc.strerror}", argv=argv) from exc
         try:
             async with asyncio.timeout(seconds):
-                await said.exited
+                await asyncio.wait([said.exited])  # it is not cancelled with the call
                 if said.overflown:
                     told = f"{argv[0]} said more than {OUTPUT_BYTES} bytes, and was ended"
                     raise BackendUnavailable(told, argv=argv)

@@ -55,6 +55,7 @@ class BatchScheduler(Adapter):
     }
     max_batch = ARRAY_LIMIT
     grace_seconds = BATCH_GRACE_SECONDS
+    confirms_kills = True
     refill_share = REFILL_SHARE
     refill_seconds = REFILL_SECONDS
 

@@ -175,7 +175,7 @@ class Slurm(Face):
             members: dict[int, list[ToyJob]] = {}
             for job in table.jobs.values():
                 members.setdefault(_array(job), []).append(job)
-        wanted = [uid for word in arguments if word[0] != "-" for uid in _uids(word)]
+        wanted = [uid for word in arguments if not word.startswith("-") for uid in _uids(word)]
         found = [
             job for uid in wanted for job in ([known[uid]] if uid in known else members.get(_whole(uid), []))
         ]
