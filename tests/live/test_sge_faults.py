@@ -72,6 +72,13 @@ def master():
     return int((Path(os.environ["SGE_ROOT"]).parent / "spool/qmaster/qmaster.pid").read_text())
 
 
+def shepherd_of(wrapper):
+    """The process that watches a job for it."""
+    shepherd = int(Path(f"/proc/{wrapper}/stat").read_text().rpartition(")")[2].split()[1])
+    assert Path(f"/proc/{shepherd}/comm").read_text() == "sge_shepherd\n"
+    return shepherd
+
+
 async def test_a_job_that_runs_too_long_for_its_queue_is_a_timeout_and_was_asked_before(make, tmp_path):
     xq = make(sge_l=["h_rt=2"])
     asked = tmp_path / "asked"
@@ -85,6 +92,34 @@ async def test_a_job_that_runs_too_long_for_its_queue_is_a_timeout_and_was_asked
     assert asked.exists()
     assert {(job.status, job.reason.code) for job in (polite, deaf)} == {(JobStatus.FAILED, "TIMEOUT")}
     assert {job.reason.detail["timeout"] for job in (polite, deaf)} == {"2"}
+
+
+async def test_a_job_that_takes_more_memory_than_it_may_is_out_of_memory(make, tmp_path):
+    """It counts that of all its processes: each of these has less than the limit."""
+    xq = make(sge_l="h_vmem=120M")
+    eat = "for i in 1 2; do { head -c 80000000 /dev/zero; sleep 60; } | tail >/dev/null & done; wait"
+    job = await xq.push(sleeper(tmp_path, eat), retries=0)
+    async with asyncio.timeout(SECONDS):
+        await xq.run_until_complete()
+
+    assert (job.status, job.reason.code) == (JobStatus.FAILED, "OOM")
+    assert "of h_vmem=120M" in str(job.reason)
+
+
+async def test_a_job_whose_watcher_died_is_lost_in_its_words(make, tmp_path):
+    """Nobody ends its processes then: that a new start may find them alive is said in the guide."""
+    xq = make()
+    job = await xq.push(sleeper(tmp_path), retries=0)
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: runs(tmp_path) and job.status is JobStatus.RUNNING)
+        wrapper = int(job.status_file.read_text().split()[1])
+        os.kill(shepherd_of(wrapper), signal.SIGKILL)
+        await asyncio.wait([job.as_task()])
+    left = [int(pid) for pid in runs(tmp_path) if toyprocs.since(int(pid))]
+    toyprocs.send([wrapper, *left], signal.SIGKILL)
+
+    assert (job.status, job.reason.code) == (JobStatus.FAILED, "LOST")
+    assert "failed 19" in str(job.reason)
 
 
 @pytest.mark.parametrize("several", [1, 3])
