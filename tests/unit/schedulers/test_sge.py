@@ -299,8 +299,9 @@ def test_the_accounting_is_asked_by_numbers_and_elements(sge, programs):
     assert done.stdout.splitlines() == ["-j 1", "-j 2 -t 3", "-j 4", "-j 5"]
 
 
-def test_without_qacct_the_accounting_is_not_asked(programs, tmp_path):
-    assert SgeScheduler(**{**programs, "qacct": str(tmp_path / "none")}).account_command(["1"]) is None
+@pytest.mark.parametrize("path", ["", "/nowhere/qacct"])
+def test_without_qacct_the_accounting_is_not_asked(programs, path):
+    assert SgeScheduler(**{**programs, "qacct": path}).account_command(["1"]) is None
 
 
 @pytest.mark.parametrize(
