@@ -54,6 +54,9 @@ SWEEP_MAX_SECONDS: Final = 2.0
 #: Each sweep without news waits this many times as long as the one before.
 SWEEP_BACKOFF: Final = 1.5
 
+#: A sweep waits so many times as long as the last one used the processor: many are swept less often.
+SWEEP_RATIO: Final = 20.0
+
 #: What nobody waits for goes to the store with what follows within this time.
 LAZY_SECONDS: Final = 0.01
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..settings import (
     SWEEP_BACKOFF,
     SWEEP_MAX_SECONDS,
     SWEEP_MIN_SECONDS,
+    SWEEP_RATIO,
 )
 from ..states import (
     Answer,
@@ -185,15 +187,15 @@ class Watcher:
 
     async def _sweep(self) -> None:
         """Look at all files, then ask about those that are silent."""
-        lives = list(self._swept.values())
+        lives, used = list(self._swept.values()), time.process_time()
         changed = await self._read_files(lives)
         self._judge_all(lives)
         silent = self._silent()
         if silent:
             await self._ask(silent)
             self._judge_all(silent)
-        grown = min(self._interval * SWEEP_BACKOFF, SWEEP_MAX_SECONDS)
-        self._interval = SWEEP_MIN_SECONDS if changed else grown
+        grown = SWEEP_MIN_SECONDS if changed else self._interval * SWEEP_BACKOFF
+        self._interval = min(max(grown, SWEEP_RATIO * (time.process_time() - used)), SWEEP_MAX_SECONDS)
         self._next = _now() + self._interval if self._swept else None
 
     async def _read_files(self, lives: Sequence[Live]) -> bool:
