@@ -55,7 +55,7 @@ SWEEP_MAX_SECONDS: Final = 2.0
 SWEEP_BACKOFF: Final = 1.5
 
 #: A sweep waits so many times as long as the last one used the processor: many are swept less often.
-SWEEP_RATIO: Final = 20.0
+SWEEP_RATIO: Final = 66.0
 
 #: What nobody waits for goes to the store with what follows within this time.
 LAZY_SECONDS: Final = 0.01

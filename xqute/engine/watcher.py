@@ -189,17 +189,18 @@ class Watcher:
         """Look at all files, then ask about those that are silent."""
         lives, used = list(self._swept.values()), time.process_time()
         changed = await self._read_files(lives)
-        self._judge_all(lives)
+        # of the others nothing new is known, and they wait for nothing
+        self._judge_all(live for live in lives if self._is_here(live) and (live in changed or live.since))
         silent = self._silent()
         if silent:
             await self._ask(silent)
             self._judge_all(silent)
         grown = SWEEP_MIN_SECONDS if changed else self._interval * SWEEP_BACKOFF
-        self._interval = min(max(grown, SWEEP_RATIO * (time.process_time() - used)), SWEEP_MAX_SECONDS)
+        self._interval = max(min(grown, SWEEP_MAX_SECONDS), SWEEP_RATIO * (time.process_time() - used))
         self._next = _now() + self._interval if self._swept else None
 
-    async def _read_files(self, lives: Sequence[Live]) -> bool:
-        """Take in what changed, whether anything did; a foreign file system may not hold the loop."""
+    async def _read_files(self, lives: Sequence[Live]) -> set[Live]:
+        """Take in what changed, and say which; a foreign file system may not hold the loop."""
         paths = {live.job.id: live.job.directory for live in lives}
         if self._room.scheduler.tells_ends:
             news = _read_many(paths)
@@ -207,8 +208,7 @@ class Watcher:
             news = await asyncio.to_thread(_read_many, paths)
         for live in lives:
             live.blind = live.job.id not in news
-        changed = [self._note_files(live, news[live.job.id]) for live in lives if not live.blind]
-        return any(changed)
+        return {live for live in lives if not live.blind and self._note_files(live, news[live.job.id])}
 
     def _note_files(self, live: Live, news: FileNews) -> bool:
         live.blind = False
