@@ -94,6 +94,54 @@ async def test_a_job_that_runs_too_long_for_its_queue_is_a_timeout_and_was_asked
     assert {job.reason.detail["timeout"] for job in (polite, deaf)} == {"2"}
 
 
+async def test_a_soft_limit_of_time_is_a_timeout_and_asks(make, tmp_path):
+    xq = make(sge_l="s_rt=2")
+    asked = tmp_path / "asked"
+    line = f"trap \"echo >'{asked}'; exit 143\" TERM; sleep 60 & wait"
+    job = await xq.push(sleeper(tmp_path, line), retries=0)
+    async with asyncio.timeout(SECONDS):
+        await xq.run_until_complete()
+
+    assert asked.exists()
+    assert (job.status, job.reason.code, job.reason.detail["timeout"]) == (JobStatus.FAILED, "TIMEOUT", "2")
+
+
+async def test_a_job_that_is_suspended_goes_on_as_if_nothing_had_been(make, tmp_path):
+    """It is told by USR1, of which a command would die that does not know it."""
+    xq = make()
+    go = tmp_path / "go"
+    job = await xq.push(sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done"))
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: runs(tmp_path))
+        run("qmod", "-sj", job.uid)
+        pid = runs(tmp_path)[0]
+        await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        run("qmod", "-usj", job.uid)
+        go.touch()
+
+    assert (job.status, job.start, len(runs(tmp_path))) == (JobStatus.FINISHED, 1, 1)
+
+
+async def test_a_kill_is_over_when_it_is_true_and_not_before(make, tmp_path):
+    """A host whose daemon is gone is told nothing: the job is asked to stop, and runs on."""
+    xq = make()
+    job = await xq.push(sleeper(tmp_path))
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: runs(tmp_path) and job.status is JobStatus.RUNNING)
+        run(HERE / "sge", "execd-kill")
+        try:
+            killing = asyncio.create_task(job.kill(grace=1))
+            await until(lambda: " dr " in run("qstat"))
+            lived = [job.status, bool(toyprocs.since(int(runs(tmp_path)[0])))]
+        finally:
+            run(HERE / "sge", "execd-start")
+        assert await killing
+
+    assert lived == [JobStatus.KILLING, True]
+    assert job.status is JobStatus.KILLED
+    assert not toyprocs.since(int(runs(tmp_path)[0]))
+
+
 async def test_a_job_that_takes_more_memory_than_it_may_is_out_of_memory(make, tmp_path):
     """It counts that of all its processes: each of these has less than the limit."""
     xq = make(sge_l="h_vmem=120M")

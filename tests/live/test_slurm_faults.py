@@ -226,3 +226,28 @@ async def test_what_a_cluster_refuses_is_said_in_its_words(make):
     assert Counter(job.reason.code for job in jobs) == {"SUBMIT_REFUSED": 3}
     assert "invalid partition specified: nowhere" in str(jobs[0].reason)
     assert {job.start for job in jobs} == {1}
+
+
+async def test_a_start_that_outlives_its_node_can_not_write_what_counts(make, tmp_path):
+    """Slurm gives a node up whose daemon died; what runs there goes on, beside the next start."""
+    xq = make()
+    until_told = f"until [ -e '{tmp_path}/go'.$XQUTE_JOB_START ]; do sleep 0.1; done"
+    job = await xq.push(sleeper(tmp_path, f"{until_told}; echo start $XQUTE_JOB_START"))
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: nodes_of(tmp_path))
+        [node] = nodes_of(tmp_path)
+        run(HERE / "slurm", "node-kill", node)
+        try:
+            await until(lambda: len(nodes_of(tmp_path)) == 2)
+            (tmp_path / "go.1").touch()
+            await until((tmp_path / "run/1/job.retry/1/job.stdout").read_text)
+            status = job.status
+            (tmp_path / "go.2").touch()
+            result = await job
+        finally:
+            run(HERE / "slurm", "node-start", node)
+            resume(node)
+
+    assert not status.final
+    assert (result, job.start, job.attempt, job.rc) == ("start 2", 2, 1, 0)
+    assert nodes_of(tmp_path)[1] != node
