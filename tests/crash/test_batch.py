@@ -1,5 +1,6 @@
 """Managers of a batch scheduler that die around a submission: with real processes, on a toy cluster."""
 
+import signal
 import subprocess
 
 import pytest
@@ -114,3 +115,34 @@ def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(sessions,
     assert facts["results"] == list("abcd")
     assert sessions.ran == dict.fromkeys("abcd", 2)
     assert all(job.live for job in cluster.jobs().values() if job.name == "other.sh")
+
+
+def live(cluster):
+    return [job for job in cluster.jobs().values() if job.live]
+
+
+def test_an_interrupt_cancels_all_by_one_command_and_waits_for_their_end(sessions, cluster):
+    session = sessions.start(FOUR)
+    sessions.wait_up(session, *"abcd")
+
+    session.send_signal(signal.SIGINT)
+    said = sessions.end(session)
+
+    assert said.code == -signal.SIGINT, said.err
+    assert not live(cluster)
+    assert len(cluster.calls("scancel")) == 1
+
+
+def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, cluster):
+    detaching = FOUR.replace("resume=True", 'resume=True, on_interrupt="detach"')
+    session = sessions.start(detaching)
+    sessions.wait_up(session, *"abcd")
+
+    session.send_signal(signal.SIGINT)
+    sessions.end(session)
+    assert len(live(cluster)) == 4
+    sessions.go(*"abcd")
+
+    assert sessions.facts(detaching) == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+    assert not cluster.calls("scancel")

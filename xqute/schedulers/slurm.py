@@ -76,6 +76,7 @@ class SlurmScheduler(BatchScheduler):
     option_prefixes = ("slurm_", "sbatch_")
     directive = "#SBATCH"
     index_variable = "SLURM_ARRAY_TASK_ID"
+    kill_seconds = 30.0  # until its configuration says another KillWait
     foreign_env = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_")
     kept_env = frozenset(("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"))
     full = re.compile(
