@@ -217,14 +217,15 @@ def _numbers(text: str) -> Iterator[int]:
 
 def _end(code: int, told: Mapping[str, str]) -> Reason | None:
     """How a job ended, by the record of qacct; None: it does not say."""
-    asked = dict(re.findall(r"\b(h_\w+)=([^\s,]+)", told.get("category", "")))
-    status = told.get("exit_status", "").partition(" ")[0]
+    asked = dict(re.findall(r"\b([hs]_\w+)=([^\s,]+)", told.get("category", "")))
+    status, wall = told.get("exit_status", "").partition(" ")[0], told.get("ru_wallclock", "0").rstrip("s")
     if code == 37:  # noqa: PLR2004  a number of Grid Engine's: a hard limit was enforced
         limit, peak = _bytes(asked.get("h_vmem", "")), _bytes(told.get("maxvmem", ""))
         if limit and peak >= limit:
             return Reason("OOM", {"message": f"{told['maxvmem']} of h_vmem={asked['h_vmem']}"})
-        wall = told.get("ru_wallclock", "?").rstrip("s")
         return Reason("TIMEOUT", {"timeout": asked.get("h_rt", wall), "message": told["failed"]})
+    if (soft := asked.get("s_rt")) and status == "143" and _seconds(wall) >= _seconds(soft):
+        return Reason("TIMEOUT", {"timeout": soft, "message": f"s_rt={soft}"})
     if (code, status) in {(100, "137"), (0, "143")}:
         return Reason("KILLED", {"by": "qdel, or a signal on its host"})
     if code not in {0, 100}:

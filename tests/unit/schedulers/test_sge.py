@@ -315,6 +315,8 @@ def test_without_qacct_the_accounting_is_not_asked(programs, path):
         (HARD, "137", "3MB", "NONE", "TIMEOUT"),
         ("100 : assumedly after job", "137                  (Killed)", "3MB", "NONE", "KILLED"),
         ("0", "143                  (Terminated)", "3MB", "NONE", "KILLED"),
+        ("0", "143                  (Terminated)", "3MB", "-l s_rt=9", "TIMEOUT"),
+        ("0", "143                  (Terminated)", "3MB", "-l s_rt=0:0:10", "KILLED"),
         ("19  : before writing exit_status", "0", "3MB", "NONE", "LOST"),
     ],
 )  # fmt: skip
