@@ -57,6 +57,25 @@ def test_a_manager_that_dies_around_a_submission_repeats_and_loses_nothing(sessi
     assert len(cluster.calls("sbatch")) == 1
 
 
+def test_what_waits_in_the_queue_is_found_there_by_its_name(sessions, cluster, deadly):
+    deadly(before=False)
+    let_go = cluster.hold()
+    sessions.end(sessions.start(FOUR))
+    (sessions.here / "pushed").unlink()
+
+    second = sessions.start(FOUR)
+    wait_for((sessions.here / "pushed").exists)
+    wait_for(lambda: len(cluster.calls("squeue")) >= 2)
+    let_go()
+    sessions.go(*"abcd")
+    said = sessions.end(second)
+
+    assert said.code == 0, said.err
+    assert said.facts == DONE
+    assert len(cluster.calls("sbatch")) == 1
+    assert {job.uid.partition("_")[0] for job in sessions.jobs()} == {"1"}
+
+
 def test_what_was_submitted_is_not_submitted_again_while_the_scheduler_can_not_be_asked(
     sessions, cluster, deadly
 ):

@@ -252,14 +252,14 @@ async def test_an_array_is_as_large_as_the_cluster_takes_it(make, cluster, tmp_p
 
 
 async def test_the_queue_is_filled_up_by_many_at_a_time(make, tmp_path):
-    xq = make(forks=20)
-    jobs = await xq.push_many([counting(tmp_path, "sleep 0.1")] * 100)
+    xq = make(forks=12)
+    jobs = await xq.push_many([counting(tmp_path, f"sleep 0.{n % 7 + 1}") for n in range(60)])
 
     async with asyncio.timeout(SECONDS):
         report = await xq.run_until_complete()
 
     assert well(jobs)
-    assert report.commands["sbatch"] <= 100 / (20 / 4)
+    assert report.commands["sbatch"] <= 60 / (12 / 4)
     assert (await xq.stats()).commands == report.commands
 
 
