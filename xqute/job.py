@@ -319,6 +319,9 @@ class Job(JobState):
             directives=scheduler.directives(self),
             prescript=scheduler.prescript,
             postscript=scheduler.postscript,
+            exit_with=scheduler.exit_with,
+            asked_by=scheduler.asked_by,
+            ignored=scheduler.ignored,
         )
         if self.call.inside:
             script = handing.hand(script, self, self.script(scheduler), await self._keeper.sources(self))

@@ -123,6 +123,10 @@ class WaitReason(StrEnum):
     RETRY_DELAY = "RETRY_DELAY"
     #: the scheduler can't be reached
     SCHEDULER_DOWN = "SCHEDULER_DOWN"
+    #: the scheduler takes no more jobs now
+    SCHEDULER_FULL = "SCHEDULER_FULL"
+    #: the scheduler has it, and can't be asked about it
+    UNREACHABLE = "UNREACHABLE"
     #: the disk of the metadir can't take it
     DISK_FULL = "DISK_FULL"
     #: in the scheduler's queue
@@ -181,6 +185,8 @@ SENTENCES: Mapping[str, str] = {
     "RESOURCES": "needs {needs}, free {free}",
     "RETRY_DELAY": "attempt {attempt} of {attempts} in {delay} s, after {after}",
     "SCHEDULER_DOWN": "scheduler unreachable: {error}",
+    "SCHEDULER_FULL": "the scheduler takes no more jobs now: {error}",
+    "UNREACHABLE": "scheduler unreachable since {since}",
     "DISK_FULL": "the metadir can't be written: {error}",
     "PENDING": "handed to {scheduler} as {uid}",
     "RUNNING": "running at {scheduler} as {uid}",

@@ -85,7 +85,7 @@ class Claimer:
     def withdraw(self, job: Job) -> bool:
         """Take a claimed job back before it is handed over; False: too late, or not claimed."""
         live = self._room.live.get(job.id)
-        if live is None or live not in self._room.ready:
+        if live is None or live not in self._room.ready or live.doubted:
             return False
         self._room.ready.remove(live)
         return True

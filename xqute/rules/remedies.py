@@ -27,6 +27,10 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.RETRY_DELAY: "wait for its next attempt; `xqute logs {id}` shows what went wrong",
     WaitReason.SCHEDULER_DOWN: "nothing is lost, it goes on by itself; "
     "try the scheduler's own command to see what is wrong",
+    WaitReason.SCHEDULER_FULL: "wait; with scheduler_forks= fewer are handed over at a time, and its "
+    "administrator knows the limit",
+    WaitReason.UNREACHABLE: "nothing is lost, its files are followed all the same; "
+    "try the scheduler's own command to see what is wrong",
     WaitReason.DISK_FULL: "make room where the metadir is: it goes on by itself",
     WaitReason.PENDING: "wait for the scheduler to start it; its own tools tell more about {uid}",
     WaitReason.RUNNING: "wait; `xqute logs {id} --follow` shows what it writes",
