@@ -257,7 +257,7 @@ class JobKeeper:
             await self._lifecycle.lines.drain()
 
     async def _see_ended(self, job: Job, grace: float) -> None:
-        bound = KILL_BOUND_SECONDS + grace
+        bound = KILL_BOUND_SECONDS + grace + self._room.scheduler.kill_seconds
         try:
             async with asyncio.timeout(bound):
                 await self._lifecycle.ended(job)

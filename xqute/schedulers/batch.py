@@ -266,8 +266,8 @@ class BatchScheduler(Adapter):
                 found |= await self._look(
                     {uid: asked[uid] for uid in missing}, self.ends_command, self.read_ends
                 )
-            if missing := [uid for uid in asked if uid not in found]:
-                found |= await self._account(missing)
+            if lost := {uid: job for uid, job in asked.items() if uid not in found}:
+                found |= await self._account(lost)
             answers |= {job: found[job.uid] for job in jobs if job.uid in found}
         for job, answer in answers.items():
             self._note_node(job, answer)
@@ -290,16 +290,17 @@ class BatchScheduler(Adapter):
                 found[uid] = one.answer
         return found
 
-    async def _account(self, uids: Sequence[str]) -> Mapping[str, Answer]:
+    async def _account(self, asked: Mapping[str, Job]) -> Mapping[str, Answer]:
         """How those ended that the queue does not list, where the accounting says it."""
-        argv = self.account_command(uids)
+        argv = self.account_command(list(asked))
         if argv is None:
             return {}
         try:
             listed = await self._ask(argv, self.read_account)
         except BackendUnavailable:
             return {}  # that they are gone is known; how they ended is a matter of luck
-        return {uid: one.answer for uid, one in listed.items() if one.answer.presence is Presence.GONE}
+        ended = {uid: one for uid, one in listed.items() if one.answer.presence is Presence.GONE}
+        return {uid: one.answer for uid, one in ended.items() if uid in asked and _is_of(one, asked[uid])}
 
     def _note_node(self, job: Job, answer: Answer) -> None:
         """A host that went down is avoided by the next start."""
