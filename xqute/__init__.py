@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         JobKilled,
         JobNotFound,
         MetadirError,
+        MissingDependencies,
         NoEventLoop,
         OptionError,
         Reject,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .plugin import simplug
     from .producer import Xqute
     from .report import Report
+    from .rules.freshness import BuildStatus
     from .scheduler import Scheduler
     from .states import Answer, JobErrorStrategy, JobStatus, Presence, Reason, Status
     from .store import Store
@@ -58,6 +60,7 @@ _HOMES = {
         "JobKilled",
         "JobNotFound",
         "MetadirError",
+        "MissingDependencies",
         "NoEventLoop",
         "OptionError",
         "Reject",
@@ -79,6 +82,7 @@ _HOMES = {
     "plugin": ("simplug",),
     "producer": ("Xqute",),
     "report": ("Report",),
+    "rules.freshness": ("BuildStatus",),
     "scheduler": ("Scheduler",),
     "states": ("Answer", "JobErrorStrategy", "JobStatus", "Presence", "Reason", "Status"),
     "store": ("Store",),
@@ -90,6 +94,7 @@ __all__ = [
     "Answer",
     "BackendAnswerError",
     "BackendUnavailable",
+    "BuildStatus",
     "Call",
     "CommandFailed",
     "CurrentJob",
@@ -105,6 +110,7 @@ __all__ = [
     "JobStatus",
     "LogLine",
     "MetadirError",
+    "MissingDependencies",
     "NoEventLoop",
     "OptionError",
     "Presence",

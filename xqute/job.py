@@ -49,6 +49,9 @@ class Keeper(Protocol):
     def why_waits(self, job: Job) -> Reason | None:
         """Why a job that waits for others, or may run and does not; None: what it says itself."""
 
+    async def stand_ins(self, job: Job) -> Mapping[int, int]:
+        """Of what the job needs and was SKIPPED, the builds whose results stand."""
+
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
 
@@ -143,6 +146,24 @@ class Job(JobState):
     def tags(self) -> tuple[str, ...]:
         """The words given at push."""
         return self.call.options.tags
+
+    @property
+    def name(self) -> str:
+        """The named call it is a build of; empty for others."""
+        return self.call.named.name if self.call.named is not None else ""
+
+    @property
+    def notes(self) -> str:
+        """What was noted of the named call."""
+        return self.call.named.notes if self.call.named is not None else ""
+
+    @property
+    def used(self) -> Mapping[str, int]:
+        """Which builds of other named calls it uses: name → id."""
+        if self.call.named is None or not self.given_needs:
+            return {}
+        needs = {name: self.given_needs[place] for name, place in self.call.named.uses.items()}
+        return {name: self.stand_ins.get(id_, id_) for name, id_ in needs.items()}
 
     # Where it is
 
@@ -293,6 +314,10 @@ class Job(JobState):
             JobFailed: Its cleanup function failed; the job is kept.
         """
         await self._keeper.delete(self, force=force)
+
+    async def settle(self) -> None:
+        """Before it starts: note whose results it takes where what it needs had nothing new."""
+        self.stand_ins = await self._keeper.stand_ins(self) if self.given_needs else {}
 
     # What a scheduler's author uses
 

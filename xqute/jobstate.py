@@ -12,6 +12,7 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _ACCEPTED: Final = Reason("ACCEPTED")
 _NOTHING: Final[Mapping[str, float]] = {}
 _NO_NEEDS: Final[Mapping[str, Sequence[int]]] = {}
+_NO_STAND_INS: Final[Mapping[int, int]] = {}
 
 
 class KeptRow(Protocol):
@@ -58,6 +59,7 @@ class JobState:
         required: What it turned out to need while it ran: digest → ids.
         rounds: How often it asked for others.
         cleaned: The id of the job that cleans up after it; 0: none does.
+        stand_ins: Whose results its newest start took in the place of those of needs that were SKIPPED.
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class JobState:
         "required",
         "resubmits",
         "rounds",
+        "stand_ins",
         "start",
         "started",
         "status",
@@ -119,6 +122,7 @@ class JobState:
         self.required: Mapping[str, Sequence[int]] = _NO_NEEDS
         self.rounds = 0
         self.cleaned = 0
+        self.stand_ins: Mapping[int, int] = _NO_STAND_INS
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
 
@@ -178,13 +182,20 @@ class JobState:
             kept["pushed_at"] = self.pushed_at
         if self.untold:
             kept["untold"] = self.untold
-        if self.required:
-            kept["required"] = self.required
-            kept["rounds"] = self.rounds
-        if self.cleaned:
-            kept["cleaned"] = self.cleaned
+        kept |= self._kept_of_others()
         kept["reason"] = self.kept_reason.as_json()
         return _encode(kept)
+
+    def _kept_of_others(self) -> dict[str, Any]:
+        """What other jobs have to do with it."""
+        kept: dict[str, Any] = {}
+        if self.required:
+            kept |= {"required": self.required, "rounds": self.rounds}
+        if self.cleaned:
+            kept["cleaned"] = self.cleaned
+        if self.stand_ins:
+            kept["stand_ins"] = [*self.stand_ins.items()]
+        return kept
 
     def restore(self, row: KeptRow) -> None:
         """Become what a store kept."""
@@ -210,4 +221,5 @@ class JobState:
         self.required = kept.get("required", _NO_NEEDS)
         self.rounds = kept.get("rounds", 0)
         self.cleaned = kept.get("cleaned", 0)
+        self.stand_ins = dict(kept.get("stand_ins", ()))
         self.kept_reason = Reason(*kept["reason"])

@@ -21,7 +21,7 @@ from .job import Job, Sources
 from .outcome import source_of
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
-from .store import Row
+from .store import Query, Row
 from .work import Work
 
 
@@ -201,13 +201,35 @@ class JobKeeper:
         stop = self._room.stop
         return self._room.trouble if stop is None else Reason("STOPPED", {"by": str(stop)})
 
+    async def stand_ins(self, job: Job) -> dict[int, int]:
+        """Of what the job needs and was SKIPPED, the builds whose results stand."""
+        skipped = {id_: need for id_ in job.given_needs if (need := self.job(id_)) is not None}
+        found: dict[int, int] = {}
+        for id_, need in skipped.items():
+            if need.name and need.status is JobStatus.SKIPPED:
+                standing = await self._newest_result(need.name)
+                found.update({id_: standing} if standing else {})
+        return found
+
+    async def _newest_result(self, name: str) -> int:
+        """The newest FINISHED build of a name; 0: there is none."""
+        finished = Query(name=name, statuses=[JobStatus.FINISHED], newest=True, limit=1)
+        stored = [row.id for row in await self._room.store.page(finished)]
+        # what ended here may not be in the store yet
+        here = (
+            id_ for id_, job in self.known.items() if job.status is JobStatus.FINISHED and job.name == name
+        )
+        return max((*stored, *here), default=0)
+
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
         rows = await self._room.store.get([id_ for id_ in job.needs if self.job(id_) is None])
         others = {row.id: self.load(row) for row in rows}
 
+        stand_ins = {row.id: self.load(row) for row in await self._room.store.get([*job.stand_ins.values()])}
+
         def source(id_: int) -> tuple[int, str]:
-            need = self.job(id_) or others.get(id_)
+            need = stand_ins.get(job.stand_ins.get(id_, 0)) or self.job(id_) or others.get(id_)
             return id_, "gone" if need is None else source_of(need)
 
         required = {digest: [source(id_) for id_ in ids] for digest, ids in job.required.items()}
@@ -263,6 +285,8 @@ class JobKeeper:
         """Forget a job and remove its directory; its cleanup function is called first."""
         need_same_loop(self._loop)
         await self._make_ours(job)
+        if job.call.named is not None and job.call.named.protected and not force:
+            raise XquteError(f"{job} is a build of {job.name}, which is protected: delete it with force=True")
         if not job.status.final and force:
             await self.kill(job, None)
         if not job.status.final:

@@ -22,6 +22,8 @@ from .arguments import (
     runs_here,
     statuses,
 )
+from .builder import Builder, Wanted, dependents_of, name_of
+from .calls import Call, calls_of
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
@@ -37,13 +39,13 @@ from .owner import Owner
 from .plugin import Plugins, load_entry_points
 from .pusher import Pusher
 from .report import Failure, Report, Stats
+from .rules.freshness import BuildStatus
 from .scheduler import Scheduler
 from .schedulers.names import make_scheduler
 from .settings import NUM_RETRIES, REPORT_FAILURES
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
-from .calls import Call, calls_of
 from .work import Command
 
 #: What can be pushed.
@@ -74,6 +76,7 @@ class Xqute:
             that ends. "all": also with the jobs that are not pushed again.
         run: The id of the run to go on with.
         on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
+        calls: The named calls there are, for `build(…, dependents=True)`.
         progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
         **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
 
@@ -103,6 +106,7 @@ class Xqute:
         resume: bool | str = False,
         run: str | None = None,
         on_interrupt: str = "kill",
+        calls: Iterable[Call] = (),
         progress: bool | None = None,
         **options: Any,
     ) -> None:
@@ -121,6 +125,7 @@ class Xqute:
         own = Plugins([*plugins, *self._progress(progress)])
         self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
         self._room.budget = failure_budget(max_failures)
+        self._calls = list(calls)
 
     @staticmethod
     def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
@@ -148,6 +153,7 @@ class Xqute:
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
         self._pusher = Pusher(self._room, self._lifecycle, keeper)
+        self._builder = Builder(self._room, keeper, self._pusher)
         self._room.known, self._room.push = keeper.job, self._pusher.push_for
 
     # Pushing
@@ -190,6 +196,45 @@ class Xqute:
     async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:
         """Push a call for each item, as the built-in `map` makes them; one transaction."""
         return await self.push_many(calls_of(fn, *iterables), **options)
+
+    # Keeping results up to date
+
+    async def build(
+        self,
+        call: Call,
+        *,
+        deps: str | None = "outdated",
+        dependents: bool | Iterable[Call] = False,
+        pin: Mapping[str, int] | None = None,
+        force: bool = False,
+    ) -> Job:
+        """Bring the result of a named call up to date; returns its job, which has ended, however it did.
+
+        Args:
+            call: What is wanted. When it is up to date, nothing runs and its newest build is returned.
+            deps: Which calls it needs may be built first: "outdated" (or missing), "missing", or None.
+            dependents: Also bring up to date what depends on what was built: True for all of
+                `Xqute(calls=…)`, or the calls.
+            pin: Older builds to use: name → job id.
+            force: Build it although it is up to date, or protected.
+
+        Raises:
+            MissingDependencies: `deps=None`, and there is no result of a call it needs.
+            DependencyFailed: A call it needs failed.
+            XquteError: It is protected and outdated.
+        """
+        need_same_loop(self._loop)
+        wanted = Wanted(call, deps, dependents_of(dependents, self._calls), pin, force)
+        await self._driver.own()
+        jobs = await self._builder.push(wanted, self._options)
+        await self._builder.wait(jobs)
+        return jobs[0]
+
+    async def status(self, call: Call) -> BuildStatus:
+        """How a named call stands: "not_built", "failed", "outdated" or "success"; `.why` and `.running`."""
+        need_same_loop(self._loop)
+        await self._driver.open()
+        return (await self._builder.statuses([call], self._options))[name_of(call)]
 
     # Running
 
@@ -308,6 +353,7 @@ class Xqute:
         task: str | None = None,
         tag: str | None = None,
         user: str | None = None,
+        name: str | None = None,
         run: str | None = None,
         top: bool = False,
         limit: int = 100,
@@ -315,7 +361,7 @@ class Xqute:
         """Jobs of all runs in the store that match, oldest first; `top`: only those pushed themselves."""
         need_same_loop(self._loop)
         await self._driver.open()
-        query = Query(run=run, statuses=statuses(status), user=user, tag=tag, limit=limit, task=task, top=top)
+        query = Query(run, statuses(status), user, tag, limit=limit, task=task, top=top, name=name)
         return await self._keeper.load_all(await self._store.page(query))
 
     async def stats(self) -> Stats:
@@ -329,7 +375,7 @@ class Xqute:
         counts = {status: count for status, count in self._room.counts.items() if count}
         failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
         rows = await self._store.page(failed) if counts.get(JobStatus.FAILED) else []
-        failures = [_failure(self._keeper.load(row)) for row in rows if row.id in self._keeper.known]
+        failures = [Failure.of(self._keeper.load(row)) for row in rows if row.id in self._keeper.known]
         heritage = self._keeper.heritage
         return Report(
             counts,
@@ -345,8 +391,6 @@ class Xqute:
 
 _ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
 _DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title"}
-
-
 #: Stops that are no wish of the user's.
 _FAILED_STOPS: Final = frozenset({"halt", "max_failures"})
 
@@ -354,8 +398,3 @@ _FAILED_STOPS: Final = frozenset({"halt", "max_failures"})
 def _commands(xqute: Xqute) -> Mapping[str, int]:
     """How often each command of a batch scheduler was run."""
     return dict(getattr(xqute.scheduler, "commands", {}))
-
-
-def _failure(job: Job) -> Failure:
-    tail = tuple(job.stderr_tail())
-    return Failure(job.id, job.title, str(job.reason), job.attempt, tail, job.directory)

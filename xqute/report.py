@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .job import Job
 from .states import JobStatus
 
 
@@ -26,6 +27,12 @@ class Failure(NamedTuple):
     attempt: int
     stderr: Sequence[str]
     directory: str
+
+    @classmethod
+    def of(cls, job: Job) -> Failure:
+        """What a report tells of a job that FAILED."""
+        tail = tuple(job.stderr_tail())
+        return cls(job.id, job.title, str(job.reason), job.attempt, tail, job.directory)
 
 
 #: Jobs that a report blames for others that can't start; more are in `Report.blocked`.

@@ -25,6 +25,7 @@ class Draft(NamedTuple):
         depth: How far below the root of its tree.
         group: Whom it needs: 0 nobody, k the members of `groups[k - 1]`.
         parent: The root of its tree: 0 when it is one itself, -n: draft number n, else an id.
+        name: The named call it is a build of.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Draft(NamedTuple):
     depth: int = 0
     group: int = 0
     parent: int = 0
+    name: str = ""
 
 
 class Record(NamedTuple):
@@ -100,7 +102,8 @@ class Row(NamedTuple):
 class Query(NamedTuple):
     """Which jobs to list; None and empty mean any, `top` only roots.
 
-    Oldest first, at most `limit`, after id `beyond`.
+    Oldest first, at most `limit`, after id `beyond`. `newest`: newest first, before id `beyond` where
+    that is not 0.
     """
 
     run: str | None = None
@@ -111,6 +114,8 @@ class Query(NamedTuple):
     limit: int = 100
     task: str | None = None
     top: bool = False
+    name: str | None = None
+    newest: bool = False
 
 
 class RunRow(NamedTuple):

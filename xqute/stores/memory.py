@@ -40,7 +40,7 @@ class MemoryStore(Store):
         self.token = secrets.token_hex(4)
         self._newest = 0
         self._jobs: dict[int, Row] = {}
-        self._words: dict[int, tuple[str, str, str]] = {}
+        self._words: dict[int, tuple[str, str, str, str]] = {}
         self._needs: dict[int, tuple[int, ...]] = {}
         self._naming: Counter[int] = Counter()  # how many jobs name a group
         self._queues: dict[str, _Queue] = {}
@@ -81,7 +81,7 @@ class MemoryStore(Store):
         rows = [_row(run, job, draft, numbering) for job, draft in enumerate(drafts, first)]
         needs = {group: tuple(members) for group, members in numbering.needs()}
         for row, draft in zip(rows, drafts, strict=False):
-            self._words[row.id] = (draft.user, draft.tags, draft.task)
+            self._words[row.id] = (draft.user, draft.tags, draft.task, draft.name)
             self._put(row)
         self._needs.update(needs)
         self._naming.update(row.group for row in rows if row.group)
@@ -147,17 +147,19 @@ class MemoryStore(Store):
         return [self._jobs[job] for job in ids if job in self._jobs]
 
     async def page(self, query: Query) -> list[Row]:
-        later = (row for row in self._jobs.values() if row.id > query.beyond)
-        return list(islice((row for row in later if self._matches(row, query)), max(query.limit, 0)))
+        rows = reversed(self._jobs.values()) if query.newest else iter(self._jobs.values())
+        found = (row for row in rows if _is_beyond(row.id, query) and self._matches(row, query))
+        return list(islice(found, max(query.limit, 0)))
 
     def _matches(self, row: Row, query: Query) -> bool:
-        user, tags, task = self._words[row.id]
+        user, tags, task, name = self._words[row.id]
         return (
             query.run in {None, row.run}
             and (not query.statuses or row.status in query.statuses)
             and query.user in {None, user}
             and (query.tag is None or query.tag in tags.split("\n"))
             and query.task in {None, task}
+            and query.name in {None, name}
             and not (query.top and row.parent)
         )
 
@@ -193,8 +195,12 @@ class MemoryStore(Store):
         return self._settings.get(key)
 
 
+def _is_beyond(job: int, query: Query) -> bool:
+    return (not query.beyond or job < query.beyond) if query.newest else job > query.beyond
+
+
 def _row(run: str, job: int, draft: Draft, numbering: Numbering) -> Row:
-    status, priority, call, document, _, _, _, _, digest, _, depth, _, _ = draft
+    status, priority, call, document, _, _, _, _, digest, _, depth, _, _, _ = draft
     tree, group, parent = numbering.place(job, draft)
     # The same number object twice: half the memory.
     tree = job if tree == job else tree

@@ -18,3 +18,6 @@ BEGIN
     WHERE need_group = old.need_group
         AND NOT EXISTS (SELECT 1 FROM job WHERE need_group > 0 AND need_group = old.need_group);
 END;
+
+-- The builds of a named call, whatever else there is.
+CREATE INDEX job_name ON job (name, id) WHERE name <> '';

@@ -28,6 +28,9 @@ class Keeper:
         self.cwd = str(root)
         self.token = f"test{os.getpid()}-{root.name}"
 
+    async def stand_ins(self, job) -> dict[int, int]:
+        return {}
+
     async def sources(self, job) -> Sources:
         return Sources()
 
