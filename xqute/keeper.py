@@ -223,13 +223,13 @@ class JobKeeper:
 
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
-        rows = await self._room.store.get([id_ for id_ in job.needs if self.job(id_) is None])
+        wanted = [*job.needs, *job.stand_ins.values()]
+        rows = await self._room.store.get([id_ for id_ in wanted if self.job(id_) is None])
         others = {row.id: self.load(row) for row in rows}
 
-        stand_ins = {row.id: self.load(row) for row in await self._room.store.get([*job.stand_ins.values()])}
-
         def source(id_: int) -> tuple[int, str]:
-            need = stand_ins.get(job.stand_ins.get(id_, 0)) or self.job(id_) or others.get(id_)
+            id_ = job.stand_ins.get(id_, id_)
+            need = self.job(id_) or others.get(id_)
             return id_, "gone" if need is None else source_of(need)
 
         required = {digest: [source(id_) for id_ in ids] for digest, ids in job.required.items()}
