@@ -24,7 +24,6 @@ from .states import JobStatus, Reason, WaitReason
 from .store import Query, Row
 from .work import Work
 
-
 _WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 

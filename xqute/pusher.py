@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .calls import Call
 from .crash import crash_point
 from .engine.lifecycle import Lifecycle
 from .engine.room import Room
@@ -20,7 +21,6 @@ from .rules.definition import plain_digest
 from .settings import TROUBLE_MIN_SECONDS
 from .states import JobStatus
 from .store import Draft
-from .calls import Call
 from .work import make_work
 
 log = logging.getLogger("xqute")

@@ -399,7 +399,14 @@ async def test_dependents_need_to_know_the_calls(make_xqute):
 
 @pytest.mark.parametrize(
     "named",
-    [{"name": ""}, {"name": "two\nlines"}, {"name": 3}, {"name": "x", "tags": "x"}, {"name": "x", "notes": 1}],
+    [
+        {"name": ""},
+        {"name": "two\nlines"},
+        {"name": 3},
+        {"name": "x", "tags": "x"},
+        {"name": "x", "notes": 1},
+        {"name": "x", "protected": "yes"},
+    ],
 )
 def test_a_name_that_is_none_is_refused(named):
     with pytest.raises(OptionError, match="named"):
@@ -452,7 +459,7 @@ async def test_a_build_that_was_killed_goes_on_where_it_was(metadir, here, ran):
     argv = [sys.executable, script, metadir]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (here / "B.waits").touch()
-    with subprocess.Popen(argv, env=environment) as process:
+    with subprocess.Popen(argv, env=environment) as process:  # noqa: ASYNC220  it is begun, not awaited
         await until(lambda: (here / "ran").exists() and "B" in (here / "ran").read_text())
         process.send_signal(signal.SIGKILL)
 

@@ -63,6 +63,14 @@ class Place:
         finally:
             await store.close()
 
+    async def exists(self) -> bool:
+        """Whether there is a store already."""
+        try:
+            async with self.reading():
+                return True
+        except MetadirError:
+            return False
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Store]:
         """The store, open to change it; it must be there."""
