@@ -1,4 +1,4 @@
-"""Accepts calls: plans them as jobs, finds what an earlier session did of them, and stores the rest at once."""
+"""Accepts calls: plans them as jobs, finds what an earlier session did, and stores the rest at once."""
 
 from __future__ import annotations
 
