@@ -19,6 +19,7 @@ from .errors import JobNotFound, StoreError, XquteError
 from .heritage import Heritage
 from .job import Job, Sources
 from .outcome import source_of
+from .owner import OwnerPresence, presence_of
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
 from .store import Query, Row
@@ -283,7 +284,8 @@ class JobKeeper:
     async def delete(self, job: Job, *, force: bool) -> None:
         """Forget a job and remove its directory; its cleanup function is called first."""
         need_same_loop(self._loop)
-        await self._make_ours(job)
+        if not await self._was_left(job):
+            await self._make_ours(job)
         if job.call.named is not None and job.call.named.protected and not force:
             raise XquteError(f"{job} is a build of {job.name}, which is protected: delete it with force=True")
         if not job.status.final and force:
@@ -307,9 +309,20 @@ class JobKeeper:
         if not job.cleaned:
             [cleaner] = await self._room.push(plan_cleanup(job), job)
             job.cleaned = cleaner.id
-            self._lifecycle.recorder.add(job)
+            if self._is_ours(job):
+                self._lifecycle.recorder.add(job)
         cleaner = await self.get(job.cleaned)
         await cleaner
+
+    async def _was_left(self, job: Job) -> bool:
+        """Whether it has ended in a run that nobody runs any more, and that is not this one."""
+        await self._driver.own()
+        if self.job(job.id) is job or not job.status.final:
+            return False
+        [run] = {row.run for row in await self._room.store.get([job.id])} or {""}
+        owners = (row for row in await self._room.store.runs() if row.id == run and row.state == "owned")
+        living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
+        return not any(presence_of(row.owner, row.lease, self._room.now()) in living for row in owners)
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job

@@ -438,6 +438,29 @@ async def test_another_process_finds_the_builds(make_xqute, ran):
     assert ran() == ["D"]
 
 
+async def test_a_build_of_an_earlier_process_is_deleted_and_cleaned_up_after(make_xqute, here):
+    async with make_xqute() as first:
+        await first.build(B)
+    xqute = make_xqute()
+    [old] = await xqute.find(name="A")
+
+    await old.delete()
+
+    assert (here / "unmade").read_text() == "A\n"
+    assert not Path(old.directory).exists()
+    assert await words(xqute, A, B) == ["not_built", "outdated"]
+
+
+async def test_a_build_of_another_living_run_is_not_deleted(make_xqute):
+    async with make_xqute() as first:
+        await first.build(A)
+        second = make_xqute()
+        [job] = await second.find(name="A")
+
+        with pytest.raises(XquteError, match="another run"):
+            await job.delete()
+
+
 BUILDS = """
 import asyncio, sys
 from tests.acceptance.jobcontrol_calls import C
