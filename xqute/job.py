@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import handing, metadir, outcome, wrapper
 from .events import Progress
+from .handing import Sources
 from .jobstate import JobState
 from .options import seconds
 from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
-from .states import JobStatus, Reason
-from .told import LogLine, read_logs, read_progress
+from .states import JobStatus, Reason, Status
+from .told import LogLine, read_logs, read_progress, with_stages
 from .work import Work, shorten
 
 if TYPE_CHECKING:
@@ -54,18 +54,6 @@ class Keeper(Protocol):
 
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
-
-
-class Sources(NamedTuple):
-    """Where a job finds the results of what it needs: the id and `outcome.source_of` of each.
-
-    Attributes:
-        given: Of what it was pushed with, in the order its work numbers them.
-        required: Of what it asked for while it ran and that ended well, by digest.
-    """
-
-    given: Sequence[tuple[int, str]] = ()
-    required: Mapping[str, Sequence[tuple[int, str]]] = MappingProxyType({})
 
 
 class Job(JobState):
@@ -270,6 +258,14 @@ class Job(JobState):
     def progress(self) -> Progress:
         """How far its newest start says it is; read from its files each time."""
         return read_progress(self.directory)
+
+    async def history(self) -> list[Status]:
+        """Everything that happened to it, oldest first, with the stages it said it went through.
+
+        What differs only in progress is one entry.
+        """
+        lines = [Status.of(line) for line in self.kept_history]
+        return with_stages(lines, self.directory, self.start)
 
     async def logs(self, level: str = "INFO", after: float = 0) -> list[LogLine]:
         """What its newest start logged, oldest first.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from .states import JobStatus, Reason, Status
+from .states import JobStatus, Reason
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _ACCEPTED: Final = Reason("ACCEPTED")
@@ -139,9 +139,10 @@ class JobState:
         """Where it stands among jobs of its priority: less goes first."""
         return self.tree or self.id, -self.depth, self.id
 
-    async def history(self) -> list[Status]:
-        """Everything that happened to it, oldest first."""
-        return [Status.of(line) for line in self._history]
+    @property
+    def kept_history(self) -> Sequence[Sequence[Any]]:
+        """What happened to it, oldest first, as `Status.of` reads it."""
+        return self._history
 
     def like(self, other: JobState) -> None:
         """Become what a job is that was drafted together with it."""

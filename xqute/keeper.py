@@ -16,8 +16,9 @@ from .engine.ownership import Ownership, Wish
 from .engine.room import REQUEST, Room, StopReason
 from .engine.waiting import named
 from .errors import JobNotFound, StoreError, XquteError
+from .handing import Sources
 from .heritage import Heritage
-from .job import Job, Sources
+from .job import Job
 from .outcome import source_of
 from .owner import OwnerPresence, presence_of
 from .settings import KILL_BOUND_SECONDS, PARKED

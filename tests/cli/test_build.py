@@ -108,6 +108,18 @@ def test_force_dependents_and_pin_are_understood(xqute, calls):
     assert [(job["id"], job["name"]) for job in listed] == [(1, "crawl"), (4, "crawl")]
 
 
+def test_a_build_is_shown_with_what_it_used_and_a_protected_one_is_never_pruned(xqute, calls):
+    calls.write_text(calls.read_text().replace("Takes long.\"", "Takes long.\", protected=True"))
+    xqute("build", f"{calls}:web")
+
+    shown = [line.split(maxsplit=2) for line in xqute("show", "2").stdout.splitlines()]
+    xqute("prune", "--yes")
+
+    assert ["used", "builds", "1 of crawl"] in shown
+    assert [line.split()[:2] for line in xqute("ls").stdout.splitlines()][-1] == ["1", "FINISHED"]
+    assert "build of        crawl\nnotes           Takes long.\n" in xqute("show", "1").stdout
+
+
 def test_without_deps_it_says_what_is_missing(xqute, calls):
     said = xqute("build", f"{calls}:web", "--deps", "none")
 

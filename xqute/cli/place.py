@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
-from xqute.job import Job, Sources
+from xqute.handing import Sources
+from xqute.job import Job
 from xqute.settings import PARKED
 from xqute.states import JobStatus, Reason, WaitReason
 from xqute.store import Query, Row, RunRow, Store

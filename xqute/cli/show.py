@@ -107,6 +107,12 @@ def _facts(
     yield ("call" if job.call.function else "command"), _command(job)
     if job.task:
         yield "task", printable(job.task)
+    if job.name:
+        yield "build of", printable(job.name)
+        if job.notes:
+            yield "notes", printable(" ".join(job.notes.split()))
+        if job.used:
+            yield "used builds", printable(", ".join(f"{id_} of {name}" for name, id_ in job.used.items()))
     yield from _tree(row, job, known)
     yield "status", status_cell(job.status)
     yield "reason", str(job.reason)

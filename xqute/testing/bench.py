@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from .. import metadir
-from ..job import Job, Sources
+from ..handing import Sources
+from ..job import Job
 from ..options import JobOptions, apply_options
 from ..scheduler import Scheduler
 from ..schedulers.local import processes
