@@ -88,12 +88,13 @@ class Builder:
 
     # Building
 
-    async def push(self, wanted: Wanted, base: JobOptions) -> list[Job]:
-        """Push what is to be built; returns the jobs of the goal and of what depends on it, in that order.
+    async def build(self, wanted: Wanted, base: JobOptions) -> Job:
+        """Push what is to be built, and wait for its end; returns the job of the goal.
 
         A goal that is up to date has the job that it was built by.
 
         Raises:
+            DependencyFailed: The goal can't be built, because something it needs failed.
             OptionError: The call has no name, or something else is not what it should be.
             GraphError: The calls can't be a tree.
             MissingDependencies: There are results missing that may not be built.
@@ -117,7 +118,9 @@ class Builder:
             )
             _refuse(decision, name)
             roots = [wanted.call if root == name else calls[root] for root in decision.roots]
-            return await self._push(self._pusher.plan(roots, base, {}), decision)
+            jobs = await self._push(self._pusher.plan(roots, base, {}), decision)
+        await self._wait(jobs)
+        return jobs[0]
 
     async def _push(self, planned: Plan, decision: Decision) -> list[Job]:
         there: list[Job | None] = []
@@ -132,12 +135,8 @@ class Builder:
         self._keeper.pushed += [job for job in jobs if not job.cached and job not in self._keeper.pushed]
         return jobs
 
-    async def wait(self, jobs: Sequence[Job]) -> None:
-        """Return when they have ended, however they did.
-
-        Raises:
-            DependencyFailed: The first of them can't start.
-        """
+    async def _wait(self, jobs: Sequence[Job]) -> None:
+        """Return when the goal and what depends on it have ended, however they did."""
         goal, *others = jobs
         try:
             await self._keeper.wait(goal)

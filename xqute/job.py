@@ -6,11 +6,10 @@ import asyncio
 import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from . import handing, metadir, outcome, wrapper
 from .events import Progress
-from .handing import Sources
 from .jobstate import JobState
 from .options import seconds
 from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
@@ -19,41 +18,8 @@ from .told import LogLine, read_logs, read_progress, with_stages
 from .work import Work, shorten
 
 if TYPE_CHECKING:
+    from .keeping import Keeper
     from .scheduler import Scheduler
-
-
-class Keeper(Protocol):
-    """Who made a job and keeps it: the producer, for the job's own methods."""
-
-    #: The metadir.
-    root: str
-    #: Where jobs run that were not told.
-    cwd: str
-
-    @property
-    def token(self) -> str:
-        """Part of the mark in every process of a job."""
-
-    async def wait(self, job: Job) -> None:
-        """Return when the job has ended; starts the engine when nothing runs it yet."""
-
-    async def kill(self, job: Job, grace: float | None) -> bool:
-        """Stop the job; False: it had ended."""
-
-    async def retry(self, job: Job) -> None:
-        """Run an ended job once more."""
-
-    async def delete(self, job: Job, *, force: bool) -> None:
-        """Forget a job and remove its directory."""
-
-    def why_waits(self, job: Job) -> Reason | None:
-        """Why a job that waits for others, or may run and does not; None: what it says itself."""
-
-    async def stand_ins(self, job: Job) -> Mapping[int, int]:
-        """Of what the job needs and was SKIPPED, the builds whose results stand."""
-
-    async def sources(self, job: Job) -> Sources:
-        """Where the results of what the job needs are."""
 
 
 class Job(JobState):
@@ -280,6 +246,10 @@ class Job(JobState):
         """The last lines of stderr, at most five."""
         return metadir.read_tail(self.stderr_file, TAIL_LINES, TAIL_BYTES)
 
+    def summary(self) -> dict[str, Any]:
+        """The little that a list of jobs shows of it, in plain values; reads its progress from its files."""
+        return outcome.summary_of(self)
+
     # What can be done with it
 
     async def kill(self, grace: float | str | None = None) -> bool:
@@ -298,6 +268,14 @@ class Job(JobState):
     async def retry(self) -> None:
         """Run a FAILED or KILLED job once more, with a full set of retries; else does nothing."""
         await self._keeper.retry(self)
+
+    async def archive(self) -> None:
+        """Put it away: `find` leaves it out where `archived=` does not ask for it. Its files stay.
+
+        Raises:
+            XquteError: It has not ended.
+        """
+        await self._keeper.archive(self)
 
     async def delete(self, *, force: bool = False) -> None:
         """Forget it, and remove its directory; its cleanup function is called first, unless it was.

@@ -59,12 +59,14 @@ class JobState:
         required: What it turned out to need while it ran: digest → ids.
         rounds: How often it asked for others.
         cleaned: The id of the job that cleans up after it; 0: none does.
+        archived: Somebody put it away.
         stand_ins: Whose results its newest start took in the place of those of needs that were SKIPPED.
     """
 
     __slots__ = (
         "_history",
         "after",
+        "archived",
         "attempt",
         "cached",
         "cleaned",
@@ -122,6 +124,7 @@ class JobState:
         self.required: Mapping[str, Sequence[int]] = _NO_NEEDS
         self.rounds = 0
         self.cleaned = 0
+        self.archived = False
         self.stand_ins: Mapping[int, int] = _NO_STAND_INS
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
@@ -188,12 +191,14 @@ class JobState:
         return _encode(kept)
 
     def _kept_of_others(self) -> dict[str, Any]:
-        """What other jobs have to do with it."""
+        """What other jobs have to do with it, and people."""
         kept: dict[str, Any] = {}
         if self.required:
             kept |= {"required": self.required, "rounds": self.rounds}
         if self.cleaned:
             kept["cleaned"] = self.cleaned
+        if self.archived:
+            kept["archived"] = True
         if self.stand_ins:
             kept["stand_ins"] = [*self.stand_ins.items()]
         return kept
@@ -222,5 +227,6 @@ class JobState:
         self.required = kept.get("required", _NO_NEEDS)
         self.rounds = kept.get("rounds", 0)
         self.cleaned = kept.get("cleaned", 0)
+        self.archived = kept.get("archived", False)
         self.stand_ins = dict(kept.get("stand_ins", ()))
         self.kept_reason = Reason(*kept["reason"])

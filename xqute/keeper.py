@@ -23,14 +23,14 @@ from .outcome import source_of
 from .owner import OwnerPresence, presence_of
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
-from .store import Query, Row
+from .store import Query, Record, Row
 from .work import Work
 
 _WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 
 class JobKeeper:
-    """What `job.Keeper` asks for, for the jobs of one `Xqute`.
+    """What `keeping.Keeper` asks for, for the jobs of one `Xqute`.
 
     Attributes:
         root: The metadir. cwd: Where jobs run that were not told; token: part of their mark.
@@ -278,9 +278,26 @@ class JobKeeper:
         """Run an ended job once more."""
         need_same_loop(self._loop)
         await self._make_ours(job)
+        job.archived = False
         if self._lifecycle.retry(job):
             await self._lifecycle.recorder.flush()
             self._room.claim_wanted.set()
+
+    async def archive(self, job: Job) -> None:
+        """Put an ended job away; returns when that is durable."""
+        need_same_loop(self._loop)
+        left = await self._was_left(job)
+        if not left:
+            await self._make_ours(job)
+        if not job.status.final:
+            raise XquteError(f"{job} has not ended: only jobs that have can be archived")
+        job.archived = True
+        if left:
+            for row in await self._room.store.get([job.id]):
+                await self._room.store.record([_archived(row, job)])
+        else:
+            self._lifecycle.recorder.add(job)
+            await self._lifecycle.recorder.flush()
 
     async def delete(self, job: Job, *, force: bool) -> None:
         """Forget a job and remove its directory; its cleanup function is called first."""
@@ -346,3 +363,9 @@ class JobKeeper:
                 job.restore(row)
             if not job.status.final:
                 await asyncio.sleep(1)
+
+
+def _archived(row: Row, job: Job) -> Record:
+    """That a job of a run that was left is put away."""
+    kept = (row.id, row.start, row.status, row.attempt, row.uid, job.document(), row.after)
+    return Record(*kept, held=False, archived=True)

@@ -226,9 +226,7 @@ class Xqute:
         need_same_loop(self._loop)
         wanted = Wanted(call, deps, dependents_of(dependents, self._calls), pin, force)
         await self._driver.own()
-        jobs = await self._builder.push(wanted, self._options)
-        await self._builder.wait(jobs)
-        return jobs[0]
+        return await self._builder.build(wanted, self._options)
 
     async def status(self, call: Call) -> BuildStatus:
         """How a named call stands: "not_built", "failed", "outdated" or "success"; `.why` and `.running`."""
@@ -321,7 +319,7 @@ class Xqute:
     # Looking
 
     async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
-        """The jobs in the order in which they end, however they do; those that never will, when that is known."""
+        """The jobs in the order in which they end, however they do; one that never will when that is known."""
         ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
         for task in tasks:
@@ -356,12 +354,13 @@ class Xqute:
         name: str | None = None,
         run: str | None = None,
         top: bool = False,
+        archived: bool | None = False,
         limit: int = 100,
     ) -> list[Job]:
-        """Jobs of all runs in the store that match, oldest first; `top`: only those pushed themselves."""
+        """Jobs of all runs that match, oldest first; `top`: only those pushed, `archived`: None for any."""
         need_same_loop(self._loop)
         await self._driver.open()
-        query = Query(run, statuses(status), user, tag, limit=limit, task=task, top=top, name=name)
+        query = Query(run, statuses(status), user, tag, 0, limit, task, top, name, archived=archived)
         return await self._keeper.load_all(await self._store.page(query))
 
     async def stats(self) -> Stats:
@@ -374,7 +373,7 @@ class Xqute:
     async def _report(self) -> Report:
         counts = {status: count for status, count in self._room.counts.items() if count}
         failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
-        rows = await self._store.page(failed) if counts.get(JobStatus.FAILED) else []
+        rows = await self._store.page(failed) if JobStatus.FAILED in counts else []
         failures = [Failure.of(self._keeper.load(row)) for row in rows if row.id in self._keeper.known]
         heritage = self._keeper.heritage
         return Report(

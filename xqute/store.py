@@ -55,6 +55,7 @@ class Record(NamedTuple):
         held: True keeps the owner's claim; False gives it back.
         owner: Who says so: when somebody else owns the job's run by now, nothing is changed. Empty:
             whoever owns it.
+        archived: Whether it is put away.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Record(NamedTuple):
     after: float
     held: bool
     owner: str = ""
+    archived: bool = False
 
 
 class Row(NamedTuple):
@@ -103,7 +105,7 @@ class Query(NamedTuple):
     """Which jobs to list; None and empty mean any, `top` only roots.
 
     Oldest first, at most `limit`, after id `beyond`. `newest`: newest first, before id `beyond` where
-    that is not 0.
+    that is not 0. `archived`: only those put away, or only the others.
     """
 
     run: str | None = None
@@ -116,6 +118,7 @@ class Query(NamedTuple):
     top: bool = False
     name: str | None = None
     newest: bool = False
+    archived: bool | None = None
 
 
 class RunRow(NamedTuple):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.acceptance.record_calls import ALONE, add_host, quiet
-from xqute import JobStatus
+from xqute import JobStatus, XquteError
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -68,3 +68,82 @@ async def test_a_shell_job_tells_its_stages_too(run_one):
         (RUNNING, "b", 9),
         (FINISHED, "b", 100),
     ]
+
+
+# Put away
+
+
+async def test_what_is_archived_is_found_only_when_it_is_asked_for(make):
+    xqute = make()
+    kept, away = await xqute.push_many([quiet(), quiet()])
+    with pytest.raises(XquteError, match="has not ended"):
+        await away.archive()
+    await xqute.run_until_complete()
+
+    await away.archive()
+
+    assert [job.id for job in await xqute.find()] == [kept.id]
+    assert [job.id for job in await xqute.find(archived=True)] == [away.id]
+    assert [job.id for job in await xqute.find(archived=None)] == [kept.id, away.id]
+    assert (await make().get(away.id)).archived
+    assert away.result() is None
+
+
+async def test_a_job_of_an_earlier_process_is_archived_too_and_stays_so(make):
+    async with make() as first:
+        await first.push(quiet())
+    second = make()
+    [job] = await second.find()
+
+    await job.archive()
+
+    assert await make().find() == []
+    [found] = await make().find(archived=True)
+    assert (found.status, found.start) == (FINISHED, 1)
+
+
+async def test_a_job_that_is_tried_again_is_not_archived_any_more(make):
+    xqute = make()
+    job = await xqute.push(["false"])
+    await xqute.run_until_complete()
+    await job.archive()
+
+    await job.retry()
+    await xqute.run_until_complete()
+
+    assert [found.id for found in await xqute.find()] == [job.id]
+
+
+async def test_a_named_call_that_is_archived_is_still_built(make):
+    xqute = make()
+    call = quiet().named("quiet")
+    await (await xqute.build(call)).archive()
+
+    assert await xqute.status(call) == "success"
+
+
+# In a list
+
+
+async def test_the_summary_is_the_little_that_a_list_shows(run_one):
+    job = await run_one(add_host("Peach", fail="bowtie_build"), user="igboyes", tags=["host"], title="Peach")
+
+    assert job.summary() == {
+        "id": job.id,
+        "task": "add_host",
+        "name": "",
+        "title": "Peach",
+        "user": "igboyes",
+        "tags": ["host"],
+        "archived": False,
+        "state": "failed",
+        "stage": "bowtie_build",
+        "progress": pytest.approx(50.0),
+        "created": job.created,
+    }
+
+
+async def test_the_summary_of_a_job_that_did_not_run_knows_no_progress(make):
+    job = await make().push(quiet())
+
+    assert (job.summary()["state"], job.summary()["progress"], job.summary()["stage"]) == ("queued", 0.0, "")

@@ -27,7 +27,7 @@ FLOORS = (
     ("rules",),
     ("plan",),  # a tree of calls becomes jobs
     ("inside",),  # what runs in the job's own process: the floors below and the standard library
-    ("metadir", "told", "outcome", "handing", "jobstate", "job", "report"),  # the job
+    ("metadir", "told", "outcome", "handing", "keeping", "jobstate", "job", "report"),  # the job
     ("runner", "scheduler", "store", "broker", "plugin"),  # contracts
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),

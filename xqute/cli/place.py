@@ -236,6 +236,10 @@ class Onlooker:
         """Jobs of others are not run here."""
         raise XquteError(f"{job} is not run by this process")
 
+    async def archive(self, job: Job) -> None:
+        """Jobs of others are not put away here."""
+        raise XquteError(f"{job} is not run by this process")
+
     async def delete(self, job: Job, *, force: bool) -> None:
         """Jobs of others are not deleted here."""
         raise XquteError(f"{job} is not run by this process")

@@ -160,4 +160,5 @@ class Recorder:
             job.after,
             held=job.id in self._room.live,
             owner=self._room.owner,
+            archived=job.archived,
         )

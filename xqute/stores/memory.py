@@ -41,6 +41,7 @@ class MemoryStore(Store):
         self._newest = 0
         self._jobs: dict[int, Row] = {}
         self._words: dict[int, tuple[str, str, str, str]] = {}
+        self._archived: set[int] = set()
         self._needs: dict[int, tuple[int, ...]] = {}
         self._naming: Counter[int] = Counter()  # how many jobs name a group
         self._queues: dict[str, _Queue] = {}
@@ -125,12 +126,13 @@ class MemoryStore(Store):
 
     async def record(self, records: Sequence[Record]) -> set[int]:
         fenced = set()
-        for job, start, status, attempt, uid, document, after, held, owner in records:
+        for job, start, status, attempt, uid, document, after, held, owner, archived in records:
             row = self._jobs.get(job)
             if row is None or row.start != start or self._is_others(row.run, owner):
                 fenced.add(job)
                 continue
             kept = row.owner if held else ""
+            (self._archived.add if archived else self._archived.discard)(job)
             self._put(
                 row._replace(
                     status=status,
@@ -161,6 +163,7 @@ class MemoryStore(Store):
             and query.task in {None, task}
             and query.name in {None, name}
             and not (query.top and row.parent)
+            and query.archived in {None, row.id in self._archived}
         )
 
     async def delete(self, ids: Sequence[int]) -> set[int]:
@@ -169,6 +172,7 @@ class MemoryStore(Store):
             row = self._jobs.pop(job)
             self._counts[row.run][row.status] -= 1
             del self._words[job]
+            self._archived.discard(job)
             if row.group:
                 self._let_go(row.group)
         return gone

@@ -62,7 +62,7 @@ WHERE id = ? AND owner = ? AND status = 2
 -- record: Keep what has become of one start of a job.
 UPDATE job
 SET status = :status, attempt = :attempt, uid = :uid, document = :document, after = :after,
-    owner = iif(:held, owner, '')
+    owner = iif(:held, owner, ''), archived = :archived
 WHERE id = :id AND start = :start
     AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 
@@ -81,6 +81,7 @@ WHERE id > :beyond
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id
 LIMIT :limit
 
@@ -91,6 +92,7 @@ WHERE run = :run AND status = :status AND id > :beyond
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id
 LIMIT :limit
 
@@ -103,6 +105,7 @@ WHERE name = :name AND name <> '' AND id > :beyond
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id
 LIMIT :limit
 
@@ -115,6 +118,7 @@ WHERE (:beyond = 0 OR id < :beyond)
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id DESC
 LIMIT :limit
 
@@ -127,6 +131,7 @@ WHERE name = :name AND name <> '' AND (:beyond = 0 OR id < :beyond)
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id DESC
 LIMIT :limit
 

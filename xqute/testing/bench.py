@@ -64,6 +64,10 @@ class BenchKeeper:
         """There is no engine to ask."""
         raise NotImplementedError("a job of a bench is started again by `bench.again(job)`")
 
+    async def archive(self, job: Job) -> None:
+        """Nothing is kept here."""
+        raise NotImplementedError("a bench keeps no jobs")
+
     async def delete(self, job: Job, *, force: bool) -> None:
         """There is no store to delete it from."""
         raise NotImplementedError("a job of a bench is gone with its directory")

@@ -66,3 +66,18 @@ class NamingConformance:
             assert await found(store, name="a", statuses=finished, run="run", newest=newest) == [first]
             assert await found(store, name="a", statuses=finished, run="other", newest=newest) == []
             assert await found(store, statuses=finished, run="run", newest=newest) == [first]
+
+    async def test_what_is_put_away_is_told_apart(self, store: Store) -> None:
+        first = await store.accept("run", [draft(name="a")] * 3)
+        row = (await store.get([first + 1]))[0]
+
+        await store.record([record(row, status=int(JobStatus.FINISHED), held=False, archived=True)])
+
+        assert await found(store) == [first, first + 1, first + 2]
+        for query in ({}, {"name": "a"}, {"run": "run"}):
+            assert await found(store, archived=True, **query) == [first + 1]
+            assert await found(store, archived=False, newest=True, **query) == [first + 2, first]
+        finished = [int(JobStatus.FINISHED)]
+        assert await found(store, archived=False, statuses=finished, run="run") == []
+        await store.record([record(row, status=int(JobStatus.FINISHED), held=False)])
+        assert await found(store, archived=True) == []
