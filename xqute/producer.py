@@ -319,7 +319,7 @@ class Xqute:
     # Looking
 
     async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
-        """The jobs in the order in which they end, however they do; one that never will when that is known."""
+        """The jobs in the order in which they end, however they do; one that never will, when it is known."""
         ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
         for task in tasks:

@@ -447,7 +447,7 @@ async def test_a_build_of_an_earlier_process_is_deleted_and_cleaned_up_after(mak
     await old.delete()
 
     assert (here / "unmade").read_text() == "A\n"
-    assert not Path(old.directory).exists()
+    assert not (xqute.metadir / str(old.id)).exists()
     assert await words(xqute, A, B) == ["not_built", "outdated"]
 
 

@@ -109,7 +109,7 @@ def test_force_dependents_and_pin_are_understood(xqute, calls):
 
 
 def test_a_build_is_shown_with_what_it_used_and_a_protected_one_is_never_pruned(xqute, calls):
-    calls.write_text(calls.read_text().replace("Takes long.\"", "Takes long.\", protected=True"))
+    calls.write_text(calls.read_text().replace('"Takes long."', '"Takes long.", protected=True'))
     xqute("build", f"{calls}:web")
 
     shown = [line.split(maxsplit=2) for line in xqute("show", "2").stdout.splitlines()]

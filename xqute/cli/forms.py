@@ -206,4 +206,7 @@ def history_document(line: Status) -> dict[str, Any]:
         "start": line.start,
         "attempt": line.attempt,
         "reason": reason_document(line.reason),
+        "stage": line.stage,
+        "progress": None if line.progress is None else round(line.progress, 3),
+        "error": line.error,
     }
