@@ -9,6 +9,7 @@ import pytest
 
 from xqute.cli.calls import CallSet
 from xqute.errors import XquteError
+from xqute.store import Record
 
 CALLS = """
 import os, time
@@ -190,3 +191,17 @@ def test_a_module_is_found_by_its_name_too(xqute, calls):
     said = xqute("status", "calls:crawl", cwd=calls.parent)
 
     assert rows(said)[1:] == [["crawl", "not_built"]]
+
+
+def test_what_was_archived_is_listed_only_when_it_is_asked_for(xqute, calls, place):
+    xqute("build", f"{calls}:web")
+
+    async def put_away(store):
+        [row] = await store.get([1])
+        kept = (row.id, row.start, row.status, row.attempt, row.uid, row.document, row.after)
+        await store.record([Record(*kept, held=False, archived=True)])
+
+    place.do(put_away)
+
+    assert [job["id"] for job in json.loads(xqute("ls", "--json").stdout)["jobs"]] == [2]
+    assert [job["id"] for job in json.loads(xqute("ls", "--archived", "--json").stdout)["jobs"]] == [1, 2]

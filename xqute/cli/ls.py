@@ -53,6 +53,7 @@ Examples:
 @click.option("--user", help="Only jobs of this user.")
 @click.option("--task", help="Only calls of this task.")
 @click.option("--name", help="Only builds of this named call.")
+@click.option("--archived", is_flag=True, help="Also jobs that were archived.")
 @click.option("--top", is_flag=True, help="Only what was pushed, and not what that needs.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many jobs."
@@ -72,6 +73,7 @@ async def _list(
     user: str | None,
     task: str | None,
     name: str | None,
+    archived: bool,
     top: bool,
     limit: int,
 ) -> None:
@@ -81,6 +83,7 @@ async def _list(
         runs = [await Run.of(store, row) for row in rows]
         statuses = [int(item) for item in status]
         query = Query(chosen, statuses, user, tag, limit=limit + 1, task=task, top=top, name=name)
+        query = query._replace(archived=None if archived else False)
         found = await store.page(query) if rows else []
         listed = await place.look(store, found[:limit])
     more = len(found) > limit
