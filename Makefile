@@ -6,6 +6,7 @@
 
 PYTHON ?=
 ARGS   ?=
+SCHEDULER ?= local
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -18,10 +19,12 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 	@echo
+	@echo '  SCHEDULER=slurm or sge has the demo start a real one, as root on this machine, and run there.'
 	@echo '  ARGS="..." is handed to the script of demo, chaos, bench, peers and to pytest; PYTHON=... picks the Python.'
 
 demo: $(VENV)/.runtime ## compress and checksum the standard library as jobs, and print a table
-	@$(BIN)/python examples/demo.py $(ARGS)
+	@$(if $(wildcard tests/live/$(SCHEDULER)),started=$$(tests/live/$(SCHEDULER) up) && eval "$$started" &&) \
+	$(BIN)/python examples/demo.py --scheduler $(SCHEDULER) $(ARGS)
 
 # A failing lint does not hide what the tests say, nor the other way round.
 test: $(VENV)/.dev ## lint, types, and every test

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import interrupt
 from shared import memory_root, number, percentile, say, scratch, warn
 from wfformat import Workflow, montage, read
 
@@ -72,6 +74,7 @@ def main() -> int:
         warn(str(error))
         return 2
     workflow = workflow.scaled(given.scale)
+    signal.signal(signal.SIGTERM, interrupt)
     with nullcontext(given.keep) if given.keep else scratch() as root:
         say(f"{workflow.name}: {len(workflow.tasks)} tasks, metadir below {root}")
         try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .calls import Call, Task, cmd, task
     from .errors import (
         BackendAnswerError,
+        BackendFull,
         BackendUnavailable,
         CycleError,
         DependencyFailed,
@@ -51,6 +52,7 @@ _HOMES = {
     "calls": ("Call", "Task", "cmd", "task"),
     "errors": (
         "BackendAnswerError",
+        "BackendFull",
         "BackendUnavailable",
         "CycleError",
         "DependencyFailed",
@@ -93,6 +95,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Answer",
     "BackendAnswerError",
+    "BackendFull",
     "BackendUnavailable",
     "BuildStatus",
     "Call",

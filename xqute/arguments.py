@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .amounts import named, number, size
 from .engine.ownership import Wish
+from .engine.sharing import Sharing
 from .errors import NoEventLoop, OptionError, XquteError
-from .options import unknown
+from .options import limit_key, seconds, unknown, whole
 from .rules.verdict import FailureBudget
 from .scheduler import Scheduler
 from .states import JobStatus
@@ -87,6 +89,8 @@ def make_wish(resume: Any, run: str | None) -> Wish:
     if run and not resume:
         raise OptionError(f"run={run!r} names a run to go on with: give resume=True too")
     script = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    if os.environ.get("XQUTE_JOB"):  # a call of that script, which makes runs of its own
+        script = f"{script} in job {os.environ['XQUTE_JOB']}"
     return Wish(bool(resume), resume == "wait", resume == "all", run or "", script, os.getcwd())
 
 
@@ -104,6 +108,32 @@ def failure_budget(given: Any) -> FailureBudget:
             return FailureBudget(share=share)
     msg = f'max_failures={given!r} must be a whole number above 0 or a share such as "5%"'
     raise OptionError(msg)
+
+
+def make_sharing(given: Mapping[str, Any] | None, limits: Mapping[str, Any] | None, max_wait: Any) -> Sharing:
+    """What jobs share."""
+    return Sharing(_resources(given), _limits(limits), seconds("max_wait", max_wait))
+
+
+def a_limit(name: str, most: Any) -> tuple[str, int | None]:
+    """A name and a number for `set_limit`."""
+    return limit_key("set_limit()", name), None if most is None else whole("most", most)
+
+
+def _resources(given: Mapping[str, Any] | None) -> dict[str, float]:
+    """What there is of each resource."""
+    checks = {"mem": size}
+    return {
+        name: checks.get(name, number)(f"resources[{name!r}]", value)
+        for name, value in named("resources", given or {}).items()
+    }
+
+
+def _limits(given: Mapping[str, Any] | None) -> dict[str, int]:
+    """How many jobs may run at once, by the names of tasks and limits."""
+    if given is not None and not isinstance(given, Mapping):
+        raise OptionError(f'limits={given!r} must be a mapping of names to numbers, such as {{"align": 2}}')
+    return {limit_key("limits", key): whole(f"limits[{key!r}]", most) for key, most in (given or {}).items()}
 
 
 def statuses(given: JobStatus | str | Iterable[JobStatus | str] | None) -> list[int]:

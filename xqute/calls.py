@@ -117,6 +117,12 @@ class Call:
             " which gets its result; or push it"
         )
 
+    def __format__(self, how: str) -> NoReturn:
+        raise TypeError(
+            f"a call is inert, and {self.name}(…) in a text would be its name, not its result:"
+            " give it as an argument of its own; repr() shows it"
+        )
+
     def __bool__(self) -> NoReturn:
         raise TypeError(
             f"a call is inert, {self.name}(…) is neither true nor false: only its job has a result;"
@@ -281,6 +287,11 @@ def as_call(thing: Any) -> Call:
     if isinstance(thing, Call):
         return thing
     if isinstance(thing, (list, tuple)):
+        if thing and (isinstance(thing[0], Call) or is_job_type(type(thing[0]))):
+            raise OptionError(
+                f"can't push {shown_value(thing)}: a list is a command, whose first element names a program;"
+                " push several calls with push_many()"
+            )
         return Call(tuple(thing))
     if isinstance(thing, str):
         return Call(thing)

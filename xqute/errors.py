@@ -8,6 +8,7 @@ XquteError
 ├─ SchedulerError                trouble with a scheduler; knows the command and its output
 │  ├─ SubmitError                refused: trying the same again will fail again
 │  ├─ BackendUnavailable         could not ask: try later, assume nothing
+│  │  └─ BackendFull             it takes no more now: try later, nothing was handed over
 │  └─ BackendAnswerError         it answered, and the answer can't be read
 ├─ StoreError                    the store can't do what it must
 │  ├─ StoreUnavailable           not now (locked, disk full): try again, nothing was changed
@@ -77,6 +78,10 @@ class SubmitError(SchedulerError):
 
 class BackendUnavailable(SchedulerError):
     """The scheduler could not be asked; nothing may be concluded, try later."""
+
+
+class BackendFull(BackendUnavailable):
+    """The scheduler takes no more jobs now; nothing was handed over, try later."""
 
 
 class BackendAnswerError(SchedulerError):

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from . import metadir
 from .crash import crash_point
 from .engine.lifecycle import Lifecycle
 from .engine.room import Live, Room
@@ -47,7 +48,7 @@ class Heritage:
         """Get to know the jobs of the run, which is ours by now."""
         async for row in self._rows():
             self._take(row)
-        self._matching = Matching((job.id, job.digest or plain_digest(job.call, job.group)) for job in self.jobs.values())
+        self._matching = Matching((job.id, _digest_of(job)) for job in self.jobs.values())
         crash_point("after the jobs of a run are read")
 
     async def park(self) -> None:
@@ -109,7 +110,7 @@ class Heritage:
                 if job.id not in self._room.live:
                     job.call = work  # how it is to run may have changed
                 return job
-            if job.status is JobStatus.SKIPPED or os.path.isdir(job.directory):
+            if job.status is JobStatus.SKIPPED or _has_result(job):
                 return job
         return None
 
@@ -117,7 +118,7 @@ class Heritage:
         """These were found, and could not be pushed after all."""
         for job in reversed(jobs):
             if job is not None:
-                self._matching.put_back(job.digest or plain_digest(job.call, job.group), job.id)
+                self._matching.put_back(_digest_of(job), job.id)
                 if job.id not in self.jobs:
                     self._entered[job.id] = job
 
@@ -143,6 +144,8 @@ class Heritage:
         """It is pushed again: it belongs to this session, and is run where that is left to do."""
         room = self._room
         self._leave(job)
+        if job.status not in _WELL:
+            room.entered.add(job.id)
         if job.status in _WELL:
             job.cached = True
             self.reused += 1
@@ -155,3 +158,14 @@ class Heritage:
         if job.status is JobStatus.WAITING:
             self._lifecycle.waiting.look_at(job)
         room.claim_wanted.set()
+
+
+def _has_result(job: Job) -> bool:
+    """Whether what it came to is still there."""
+    if job.call.function is not None:
+        return metadir.has_result(job.directory)
+    return os.path.isdir(job.directory)
+
+
+def _digest_of(job: Job) -> str:
+    return job.digest or plain_digest(job.call, job.group)

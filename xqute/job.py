@@ -13,13 +13,17 @@ from .events import Progress
 from .jobstate import JobState
 from .options import seconds
 from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
-from .states import JobStatus, Reason, Status
+from .states import JobStatus, Reason, Status, WaitReason
 from .told import LogLine, read_logs, read_progress, with_stages
 from .work import Work, shorten
 
 if TYPE_CHECKING:
     from .keeping import Keeper
     from .scheduler import Scheduler
+
+
+#: Reasons behind which there may be a newer one: the job may run, and does not.
+_MAY_RUN = frozenset({WaitReason.ACCEPTED, WaitReason.READY, WaitReason.RETRY_DELAY})
 
 
 class Job(JobState):
@@ -32,6 +36,7 @@ class Job(JobState):
         id: Positive, growing per store; `index` is the same number.
         call: What it runs, and how.
         needs: The ids of the jobs it needs.
+        seen: Somebody asked how it ended.
         status: Where it stands.
         rc: The return code of the newest start that ended; None when there is none.
         attempt: From 1; grows when a start ended by the job's own fault.
@@ -43,7 +48,7 @@ class Job(JobState):
         usage: Of the newest start, where it costs nothing: `wall` and `cpu` seconds, `peak` bytes.
     """
 
-    __slots__ = ("__weakref__", "_keeper", "_task", "call")
+    __slots__ = ("__weakref__", "_keeper", "_task", "call", "seen")
 
     #: So that a job is known as an argument of a call.
     __xqute_job__ = True
@@ -54,14 +59,15 @@ class Job(JobState):
         self.call = call
         self._keeper = keeper
         self._task: asyncio.Task[Any] | None = None
+        self.seen = False
 
     # What it is
 
     @property
     def reason(self) -> Reason:
         """Why it waits, or how it ended."""
-        accepted = self.status is JobStatus.QUEUED and self.kept_reason.code == "ACCEPTED"
-        if accepted or self.status is JobStatus.WAITING:
+        queued = self.status is JobStatus.QUEUED and self.kept_reason.code in _MAY_RUN
+        if queued or self.status is JobStatus.WAITING:
             return self._keeper.why_waits(self) or self.kept_reason
         return self.kept_reason
 
@@ -214,6 +220,7 @@ class Job(JobState):
         if not self.status.final:
             msg = f"{self} has not ended"
             raise asyncio.InvalidStateError(msg)
+        self.seen = True
         if self.status is JobStatus.KILLED:
             return outcome.killed(self)
         return outcome.failure_of(self) if self.status is JobStatus.FAILED else None
@@ -311,6 +318,9 @@ class Job(JobState):
             directives=scheduler.directives(self),
             prescript=scheduler.prescript,
             postscript=scheduler.postscript,
+            exit_with=scheduler.exit_with,
+            asked_by=scheduler.asked_by,
+            ignored=scheduler.ignored,
         )
         if self.call.inside:
             script = handing.hand(script, self, self.script(scheduler), await self._keeper.sources(self))

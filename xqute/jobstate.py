@@ -19,25 +19,25 @@ class KeptRow(Protocol):
     """What a store keeps of a job, as far as its state goes; `store.Row` is one."""
 
     @property
-    def status(self) -> int: ...
+    def status(self) -> int: ...  # noqa: D102
     @property
-    def start(self) -> int: ...
+    def start(self) -> int: ...  # noqa: D102
     @property
-    def attempt(self) -> int: ...
+    def attempt(self) -> int: ...  # noqa: D102
     @property
-    def after(self) -> float: ...
+    def after(self) -> float: ...  # noqa: D102
     @property
-    def uid(self) -> str: ...
+    def uid(self) -> str: ...  # noqa: D102
     @property
-    def document(self) -> str: ...
+    def document(self) -> str: ...  # noqa: D102
     @property
-    def tree(self) -> int: ...
+    def tree(self) -> int: ...  # noqa: D102
     @property
-    def depth(self) -> int: ...
+    def depth(self) -> int: ...  # noqa: D102
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str: ...  # noqa: D102
     @property
-    def group(self) -> int: ...
+    def group(self) -> int: ...  # noqa: D102
 
 
 class JobState:
@@ -155,10 +155,16 @@ class JobState:
         self.untold = other.untold
         self._history = other._history
 
+    @property
+    def next_attempt(self) -> int:
+        """The attempt of its newest start, or of the next where that is announced."""
+        if not self.will_retry:
+            return self.attempt
+        return 1 if self.renewed else self.attempt + 1
+
     def begin_attempt(self) -> None:
         """The attempt that was announced by `will_retry` is the one that begins."""
-        if self.will_retry:
-            self.attempt = 1 if self.renewed else self.attempt + 1
+        self.attempt = self.next_attempt
         self.will_retry = self.renewed = False
 
     def note(self, date: float) -> None:

@@ -192,15 +192,29 @@ class JobKeeper:
                 return self._lifecycle.waiting.why(job)
             blocked = job.kept_reason.code == WaitReason.BLOCKED or not job.needs
             return None if blocked else Reason("NEEDS", {"needs": named(job.needs)})
-        live = self._room.live.get(job.id)
         if job.after >= PARKED:
             return Reason("PARKED")
+        live = self._room.live.get(job.id)
         if not self._is_ours(job) or (live is not None and live.handed):
             return None
-        if self._driver.running and self._room.free <= 0:
-            return Reason("FORKS", {"used": self._room.used, "forks": self._room.scheduler.forks})
-        stop = self._room.stop
-        return self._room.trouble if stop is None else Reason("STOPPED", {"by": str(stop)})
+        if job.kept_reason.code == WaitReason.RETRY_DELAY:
+            return self._why_no_attempt(job) if live is None else None
+        return self._why_not_handed(job, claimed=live is not None)
+
+    def _why_no_attempt(self, job: Job) -> Reason | None:
+        """Why its next attempt is held, once it is due and it was told that the last one failed."""
+        due = job.after <= self._room.now() and not self._lifecycle.lines.busy(job)
+        return self._room.sharing.why(job) if due else None
+
+    def _why_not_handed(self, job: Job, *, claimed: bool) -> Reason | None:
+        """Why a job that may run was not handed over yet."""
+        room = self._room
+        if self._driver.running and room.free <= 0:
+            return Reason("FORKS", {"used": room.used, "forks": room.scheduler.forks})
+        if room.stop is not None:
+            return Reason("STOPPED", {"by": str(room.stop)})
+        held = None if claimed else room.sharing.why(job)
+        return held or room.trouble
 
     async def stand_ins(self, job: Job) -> dict[int, int]:
         """Of what the job needs and was SKIPPED, the builds whose results stand."""
@@ -257,6 +271,7 @@ class JobKeeper:
         else:
             await self._lifecycle.recorder.flush()
             await self._lifecycle.lines.drain()
+            await self._let_go()
         return job.status is JobStatus.KILLED
 
     async def _tell_what_was_before(self) -> None:
@@ -319,6 +334,12 @@ class JobKeeper:
         if self.known.pop(job.id, None) is not None:
             self._room.counts[job.status] -= 1
             self.pushed = [other for other in self.pushed if other is not job]
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Where nothing is left to run, nothing is left that this process would have to own."""
+        if not self._room.going:
+            await self._driver.close()
 
     async def _clean_up(self, job: Job) -> None:
         """Call its cleanup function where there is one, and see it end."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from .calls import Call
 from .naming import Naming
-from .options import JobOptions, apply_options
+from .options import JobOptions, apply_options, limited, settle_options
 
 #: Options given to `push()` that belong to what was pushed, and not to what it needs.
 _OF_ROOTS: Final = frozenset({"title", "stdin", "stdout", "stderr"})
@@ -29,6 +29,7 @@ class Levels:
         }
         apply_options(base, given)
         self._known: dict[tuple[Any, bool], JobOptions] = {}
+        self._whole: dict[tuple[Any, bool], JobOptions] = {}  # of calls without options of their own
 
     def of(self, call: Call, *, root: bool) -> JobOptions:
         """Those of a call; `root`: it was pushed itself.
@@ -42,9 +43,14 @@ class Levels:
             options = apply_options(self._base, task.options if task is not None else {})
             options = apply_options(options, self._given[root])
             self._known[task, root] = options
-        if call.given:
-            options = apply_options(options, call.given)
-        return options if call.naming is None else _labelled(options, call.naming)
+        name = task.name if task is not None else ""
+        if call.given or call.naming is not None:
+            options = apply_options(options, call.given) if call.given else options
+            options = options if call.naming is None else _labelled(options, call.naming)
+            return limited(settle_options(options), name)
+        if (task, root) not in self._whole:
+            self._whole[task, root] = limited(settle_options(options), name)
+        return self._whole[task, root]
 
 
 def _labelled(options: JobOptions, naming: Naming) -> JobOptions:

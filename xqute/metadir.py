@@ -262,6 +262,11 @@ def has_said(directory: str) -> bool:
     return os.path.lexists(f"{directory}/{EVENTS}")
 
 
+def has_result(directory: str) -> bool:
+    """Whether a Python call left what it returned."""
+    return os.path.lexists(f"{directory}/{RESULT}")
+
+
 def claimed_at(directory: str) -> float | None:
     """When the wrapper wrote last to its claim: as it began, or ended.
 

@@ -6,13 +6,16 @@ The same names are options of `Xqute(…)` (for all jobs) and of `push(…)` (fo
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from numbers import Integral
 from typing import Any, Final
 
+from .amounts import OWN, Amount, amount, at, named, number, settled, size
 from .errors import OptionError
 from .settings import KILL_GRACE_SECONDS, NUM_RETRIES, RETRY_DELAY_SECONDS
 from .states import JobErrorStrategy
@@ -38,6 +41,12 @@ class JobOptions:
         title: A label for people.
         user: Whose job it is; None: nobody said.
         tags: Words to find it by.
+        cpus, mem, gpus: What it takes, as `amounts.Amount`; mem in bytes.
+        time: How long a batch scheduler is told that it may run; seconds.
+        resources: Whatever else it takes, by name.
+        limit: Of which kind it is, and how many of that kind may run at once in the whole store: a name
+            and a number; the name is empty where the task's is meant, the number 0 where only the
+            store's counts. None: it is not limited.
     """
 
     priority: int = 0
@@ -54,6 +63,23 @@ class JobOptions:
     title: str = ""
     user: str = ""
     tags: tuple[str, ...] = ()
+    cpus: Amount = ()
+    mem: Amount = ()
+    gpus: Amount = ()
+    time: Amount = ()
+    resources: tuple[tuple[str, Amount], ...] = ()
+    limit: tuple[str, int] | None = None
+
+    def amounts(self, attempt: int) -> Mapping[str, float]:
+        """What an attempt (from 1) takes, by name, with `time`; what was not said is left out."""
+        own = ((name, getattr(self, name)) for name in OWN)
+        return {name: at(given, attempt) for name, given in (*own, *self.resources) if given}
+
+    @property
+    def grows(self) -> bool:
+        """Whether it takes something else in another attempt."""
+        given = (self.cpus, self.mem, self.gpus, *(item for _, item in self.resources))
+        return any(len(item) > 1 for item in given)
 
 
 OPTION_NAMES: Final = frozenset(field.name for field in fields(JobOptions))
@@ -72,10 +98,48 @@ def apply_options(base: JobOptions, given: Mapping[str, Any]) -> JobOptions:
     values = {name: _CHECKS[name](name, value) for name, value in given.items()}
     if "env" in values:
         values["env"] = tuple({**dict(base.env), **dict(values["env"])}.items())
+    if "resources" in values:
+        values["resources"] = tuple({**dict(base.resources), **dict(values["resources"])}.items())
     if "retries" in values and "error_strategy" not in values:
         # `retries=` nearer than a strategy means: retry this one
         values["error_strategy"] = JobErrorStrategy.RETRY
     return replace(base, **values)
+
+
+def settle_options(options: JobOptions) -> JobOptions:
+    """The same, with each function of the attempt replaced by its numbers: no level is nearer now.
+
+    Raises:
+        OptionError: Such a function raised, or returned no amount.
+    """
+    given = [(name, getattr(options, name)) for name in OWN]
+    if not any(item and callable(item[0]) for _, item in (*given, *options.resources)):
+        return options
+    attempts = options.retries + 1 if options.error_strategy is JobErrorStrategy.RETRY else 1
+    own: dict[str, Any] = {name: settled(name, item, attempts, _SIZES[name]) for name, item in given}
+    resources = tuple((name, settled(name, item, attempts, number)) for name, item in options.resources)
+    return replace(options, **own, resources=resources)
+
+
+def limited(options: JobOptions, task: str = "") -> JobOptions:
+    """The same, where the limit of a call of a task has the task's name.
+
+    Raises:
+        OptionError: The limit has no name, and there is no task.
+    """
+    if options.limit is None or options.limit[0]:
+        return options
+    if not task:
+        most = options.limit[1]
+        raise OptionError(f'limit={most} of what is no task needs a name: limit=("align", {most})')
+    return replace(options, limit=(task, options.limit[1]))
+
+
+@lru_cache(maxsize=64)
+def needs_text(options: JobOptions, attempt: int) -> str:
+    """What an attempt takes of what a process may run short of, as stores keep it; empty: nothing."""
+    needs = {name: given for name, given in options.amounts(attempt).items() if given and name != "time"}
+    return json.dumps(needs, sort_keys=True, separators=(",", ":")) if needs else ""
 
 
 @lru_cache(maxsize=64)
@@ -97,6 +161,10 @@ def options_from_json(given: Mapping[str, Any]) -> JobOptions:
         values["tags"] = tuple(values["tags"])
     if "error_strategy" in values:
         values["error_strategy"] = JobErrorStrategy(values["error_strategy"])
+    for name in {*OWN, "limit"} & values.keys():
+        values[name] = tuple(values[name])
+    if "resources" in values:
+        values["resources"] = tuple((name, tuple(given)) for name, given in values["resources"])
     return JobOptions(**values)
 
 
@@ -130,17 +198,21 @@ def seconds(name: str, value: Any) -> float:
 
 def whole(name: str, value: Any) -> int:
     """A whole number of at least 0 (any, for a priority)."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         msg = f"{name}={value!r} must be a whole number"
         raise OptionError(msg)
-    if value < 0 and name != "priority":
+    number = int(value)
+    if number < 0 and name != "priority":
         msg = f"{name}={value!r} must not be negative"
         raise OptionError(msg)
-    return value
+    return number
 
 
 def text(name: str, value: Any) -> str:
     """A text without NUL, which no command and no environment can carry."""
+    if getattr(type(value), "__xqute_call__", False) or getattr(type(value), "__xqute_job__", False):
+        msg = f"{name} can't be a call or a job: results are given to arguments of calls and of cmd() only"
+        raise OptionError(msg)
     shown = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
     if "\0" in shown:
         msg = f"{name} contains a NUL character, which no program can be given"
@@ -181,12 +253,48 @@ _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _tags(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Iterable):
+        raise OptionError(f"{name}={value!r}: give one text, or several")
     tags = (value,) if isinstance(value, str) else tuple(value)
     if any("\n" in str(tag) for tag in tags):
         raise OptionError(f"{name}={value!r}: a tag is one line")
     return tuple(text(name, tag) for tag in tags)
 
 
+def _own_amount(name: str, value: Any) -> Amount:
+    return amount(name, value, _SIZES[name])
+
+
+def _resources(name: str, value: Any) -> tuple[tuple[str, Amount], ...]:
+    given = named(name, value)
+    for key in given:
+        if key in OWN:
+            raise OptionError(f"{name}: {key!r} is an option of its own: {key}={given[key]!r}")
+    return tuple((key, amount(f"{name}[{key!r}]", given[key], number)) for key in sorted(given))
+
+
+def _limit(name: str, value: Any) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    kind, most = value if isinstance(value, (tuple, list)) and len(value) == 2 else ("", value)  # noqa: PLR2004
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1 or not _is_key(kind):
+        msg = f'{name}={value!r} must be a whole number above 0, or a pair like ("align", 2)'
+        raise OptionError(msg)
+    return kind, most
+
+
+def limit_key(name: str, value: Any) -> str:
+    """The name of what is limited: printable, and not empty."""
+    if not value or not _is_key(value):
+        raise OptionError(f"{name}: {value!r} is no name of a task, or of a limit given with limit=")
+    return str(value)
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+_SIZES: Final = {"cpus": number, "mem": size, "gpus": number, "time": seconds}
 _CHECKS: Final[Mapping[str, Any]] = {
     "priority": whole,
     "error_strategy": strategy,
@@ -202,4 +310,10 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "title": text,
     "user": text,
     "tags": _tags,
+    "cpus": _own_amount,
+    "mem": _own_amount,
+    "gpus": _own_amount,
+    "time": _own_amount,
+    "resources": _resources,
+    "limit": _limit,
 }

@@ -7,11 +7,11 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from . import metadir
-from .errors import JobFailed, JobKilled, ResultTooLarge
+from .errors import JobFailed, JobKilled, ResultTooLarge, XquteError
 from .events import Progress
 from .inside.failing import read_error
 from .inside.results import Unpickler, read_result
-from .settings import RESULT_MAX_BYTES
+from .settings import REASON_CHARS, RESULT_MAX_BYTES
 from .states import JobStatus
 
 if TYPE_CHECKING:
@@ -30,12 +30,29 @@ def result_of(job: Job) -> Any:
     if job.status is JobStatus.SKIPPED:
         return None
     if job.call.function is not None:
-        return read_result(f"{job.directory}/{metadir.RESULT}")
+        return _returned(job)
     content = metadir.read_output(job.stdout_file, RESULT_MAX_BYTES)
     if isinstance(content, int):
         msg = f"{job}: its output of {content} bytes is too large for a result"
         raise ResultTooLarge(f"{msg}; read {job.stdout_file}")
     return content.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def _returned(job: Job) -> Any:
+    """What a Python call returned.
+
+    Raises:
+        MetadirError: The file of it is gone or damaged.
+        XquteError: It can't be made again here: its class is another one by now, or not there.
+    """
+    path = f"{job.directory}/{metadir.RESULT}"
+    try:
+        return read_result(path)
+    except XquteError:
+        raise
+    except Exception as exc:
+        msg = f"the result of {job} can't be made from {path}: {type(exc).__name__}: {exc}"
+        raise XquteError(f"{msg}; was its code changed since? Push it again with another version=") from exc
 
 
 def failure_of(job: Job) -> JobFailed:
@@ -90,7 +107,8 @@ def raised_text(job: Job) -> str:
     message = " / ".join(
         line.strip() for line in str(document.get("message", "")).splitlines() if line.strip()
     )
-    return f"{name}: {message}" if message else name
+    told = f"{name}: {message}" if message else name
+    return told if len(told) <= REASON_CHARS else f"{told[:REASON_CHARS]}…"
 
 
 def summary_of(job: Job) -> dict[str, Any]:

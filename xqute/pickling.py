@@ -67,17 +67,23 @@ def pickle_args(
     try:
         pickled = _pickle(whole, numbers)
     except _CAN_NOT_PICKLE as error:
-        raise OptionError(f"can't push {shown}: {_culprit(args, kwargs)}: {_sentence(error)}") from error
-    _refuse_large(f"can't push {shown}: its arguments", pickled)
+        raise OptionError(
+            f"can't push {_text(shown)}: {_culprit(args, kwargs)}: {_sentence(error)}"
+        ) from error
+    _refuse_large(shown, "its arguments", pickled)
     return pickled
 
 
-def _refuse_large(what: str, pickled: Pickled) -> None:
+def _refuse_large(shown: object, part: str, pickled: Pickled) -> None:
     if len(pickled.data) > ARGS_LIMIT:
         raise OptionError(
-            f"{what} are {len(pickled.data) >> 20} MiB pickled, more than {ARGS_LIMIT >> 20}:"
-            " put them in a file and give its path"
+            f"can't push {_text(shown)}: {part} are {len(pickled.data) >> 20} MiB pickled,"
+            f" more than {ARGS_LIMIT >> 20}: put them in a file and give its path"
         )
+
+
+def _text(shown: object) -> str:
+    return shown if isinstance(shown, str) else repr(shown)
 
 
 def as_text(data: bytes) -> str:
@@ -214,7 +220,7 @@ def target_of(what: Any) -> str | dict[str, str]:
         ) from error
     if pickled.needs:
         raise OptionError(f"can't push {what!r}: the function holds a call or a job: give it as an argument")
-    _refuse_large(f"can't push {what!r}: the function and what it holds", pickled)
+    _refuse_large(repr(what), "the function and what it holds", pickled)
     return {"pickle": as_text(pickled.data)}
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
 
 from .arguments import (
+    a_limit,
     failure_budget,
     forks,
     leaves,
+    make_sharing,
     make_wish,
     need_loop,
     need_same_loop,
@@ -30,7 +31,7 @@ from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
-from .errors import DependencyFailed, Halted
+from .errors import DependencyFailed, OptionError
 from .job import Job
 from .keeper import JobKeeper
 from .metadir import prepare_root
@@ -38,11 +39,12 @@ from .options import OPTION_NAMES, JobOptions, apply_options
 from .owner import Owner
 from .plugin import Plugins, load_entry_points
 from .pusher import Pusher
-from .report import Failure, Report, Stats
+from .report import Report, Stats, mention_failures
 from .rules.freshness import BuildStatus
 from .scheduler import Scheduler
 from .schedulers.names import make_scheduler
-from .settings import NUM_RETRIES, REPORT_FAILURES
+from .settings import MAX_WAIT_SECONDS, NUM_RETRIES
+from .standing import raise_what_happened, report_of, stats_of
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
@@ -77,6 +79,11 @@ class Xqute:
         run: The id of the run to go on with.
         on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
         calls: The named calls there are, for `build(…, dependents=True)`.
+        resources: What this process has for its jobs, such as {"cpus": 8, "mem": "16G", "licence": 2}: jobs
+            start when what they ask for is free. What is not named here is not counted.
+        limits: How many jobs of a task (or of a name given with limit=) may run at once, across all
+            processes of the store; as `set_limit`.
+        max_wait: How long jobs that need less may pass one that waits for resources.
         progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
         **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
 
@@ -107,6 +114,9 @@ class Xqute:
         run: str | None = None,
         on_interrupt: str = "kill",
         calls: Iterable[Call] = (),
+        resources: Mapping[str, Any] | None = None,
+        limits: Mapping[str, int] | None = None,
+        max_wait: float | str = MAX_WAIT_SECONDS,
         progress: bool | None = None,
         **options: Any,
     ) -> None:
@@ -126,6 +136,7 @@ class Xqute:
         self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
         self._room.budget = failure_budget(max_failures)
         self._calls = list(calls)
+        self._room.sharing = make_sharing(resources, limits, max_wait)
 
     @staticmethod
     def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
@@ -168,7 +179,7 @@ class Xqute:
         Args:
             call: What to run.
             **options: `priority, retries, retry_delay, timeout, grace, env, cwd, stdin, stdout,
-                stderr, title, user, tags, error_strategy`.
+                stderr, title, user, tags, error_strategy, cpus, mem, gpus, time, resources, limit`.
 
         Raises:
             OptionError: The command, the call or an option is not usable.
@@ -183,6 +194,8 @@ class Xqute:
         Calls that stand in several of them are one job each.
         """
         need_same_loop(self._loop)
+        if isinstance(calls, (str, bytes, Call)):
+            raise OptionError(f"push_many() takes several calls: give a list of them, or push({calls!r})")
         planned = self._pusher.plan(list(calls), self._options, options)
         if not planned.nodes:
             return []
@@ -196,6 +209,22 @@ class Xqute:
     async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:
         """Push a call for each item, as the built-in `map` makes them; one transaction."""
         return await self.push_many(calls_of(fn, *iterables), **options)
+
+    async def set_limit(self, name: str, most: int | None) -> None:
+        """Let at most so many jobs of a task run at once in all processes of the store; 0: none.
+
+        It holds from the next claim on, for jobs that were pushed before too when their task had a limit.
+        None: what the task says itself.
+
+        Args:
+            name: Of the task, or of a limit given with limit=.
+            most: How many.
+        """
+        need_same_loop(self._loop)
+        limit = a_limit(name, most)
+        await self._driver.open()
+        await self._room.sharing.set(self._store, *limit)
+        self._room.claim_wanted.set()
 
     # Keeping results up to date
 
@@ -249,7 +278,7 @@ class Xqute:
         try:
             if self._driver.crash is not None:
                 raise self._driver.crash
-            return await self._report()
+            return await report_of(self._room, self._keeper, self._driver)
         finally:
             await self._driver.close()
 
@@ -282,14 +311,8 @@ class Xqute:
         await self._driver.ended()
         await self._driver.close()
         if error is None:
-            self._raise_what_happened()
-
-    def _raise_what_happened(self) -> None:
-        if self._driver.crash is not None:
-            raise self._driver.crash
-        stop = self._room.stop
-        if stop is not None and stop.code in _FAILED_STOPS:
-            raise Halted(str(stop), stop)
+            raise_what_happened(self._room, self._driver)
+            mention_failures(self._keeper.known.values())
 
     def request_stop(self, reason: str) -> None:
         """Stop the run: nothing new starts, what runs is killed; the first reason wins.
@@ -319,7 +342,7 @@ class Xqute:
     # Looking
 
     async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
-        """The jobs in the order in which they end, however they do; one that never will, when it is known."""
+        """The jobs in the order in which they end, however they do; or it is known that they never will."""
         ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
         for task in tasks:
@@ -365,35 +388,8 @@ class Xqute:
 
     async def stats(self) -> Stats:
         """How the run stands now."""
-        room = self._room
-        counts = {status: count for status, count in room.counts.items() if count}
-        reused = self._keeper.heritage.reused
-        return Stats(counts, room.used, self.scheduler.forks, self._driver.running, _commands(self), reused)
-
-    async def _report(self) -> Report:
-        counts = {status: count for status, count in self._room.counts.items() if count}
-        failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
-        rows = await self._store.page(failed) if JobStatus.FAILED in counts else []
-        failures = [Failure.of(self._keeper.load(row)) for row in rows if row.id in self._keeper.known]
-        heritage = self._keeper.heritage
-        return Report(
-            counts,
-            failures,
-            self._driver.seconds,
-            self._room.stop,
-            _commands(self),
-            heritage.reused,
-            heritage.left,
-            Counter(self._room.graph.cause(id_) for id_ in sorted(self._room.blocked)),
-        )
+        return await stats_of(self._room, self._keeper, self._driver)
 
 
 _ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
-_DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title"}
-#: Stops that are no wish of the user's.
-_FAILED_STOPS: Final = frozenset({"halt", "max_failures"})
-
-
-def _commands(xqute: Xqute) -> Mapping[str, int]:
-    """How often each command of a batch scheduler was run."""
-    return dict(getattr(xqute.scheduler, "commands", {}))
+_DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title", "resources"}

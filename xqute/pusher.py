@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .calls import Call
@@ -14,7 +15,7 @@ from .engine.room import Room
 from .errors import StoreUnavailable
 from .job import Job
 from .keeper import JobKeeper
-from .options import JobOptions, apply_options
+from .options import JobOptions, apply_options, limited, needs_text, settle_options
 from .pickling import is_need, place, write_place
 from .plan import Node, Plan, plan
 from .rules.definition import plain_digest
@@ -51,7 +52,7 @@ class Pusher:
             GraphError: The calls can't be a tree.
         """
         if all(map(_is_plain, calls)):
-            options = apply_options(base, given)
+            options = limited(settle_options(apply_options(base, given)))
             works = [make_work(command, options) for command in calls]
             nodes = [Node(work, "", 0, number, True, number) for number, work in enumerate(works)]  # noqa: FBT003
             return Plan(nodes, [], list(range(len(nodes))))
@@ -71,6 +72,7 @@ class Pusher:
 
         What an earlier session did of it is found again.
         """
+        planned = self._limited(planned)
         heritage = self._keeper.heritage
         if not heritage.any:
             accepted = await self._accept(_Parts.of(planned, [None] * len(planned.nodes)))
@@ -100,6 +102,7 @@ class Pusher:
         Of what an earlier session left, only jobs are found again that need the very same jobs, and of
         named calls only those that have not ended well: whether a result is used was decided already.
         """
+        planned = self._limited(planned)
         matched = list(there)
         if self._keeper.heritage.any:
             for number, node in enumerate(planned.nodes):
@@ -134,6 +137,7 @@ class Pusher:
 
     async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
         """Accept what a job asks for, in its own tree; what that has already is not accepted again."""
+        planned = self._limited(planned)
         tree = self._tree(asker)
         taken: dict[str, int] = {}
         there: list[Job | None] = []
@@ -200,6 +204,13 @@ class Pusher:
         for waits, pattern in patterns.items():
             self._lifecycle.admit([job for job in jobs if bool(job.given_needs) is waits], pattern)
         return jobs
+
+    def _limited(self, planned: Plan) -> Plan:
+        """The same, where calls of a task that the store has a limit for know it."""
+        keys = self._room.sharing.keys
+        if not keys:
+            return planned
+        return planned._replace(nodes=[_under_limit(node, keys) for node in planned.nodes])
 
     def _pattern(self, node: Node, *, waits: bool) -> Job:
         """What all jobs that begin alike look like."""
@@ -306,7 +317,18 @@ def _draft(node: Node, pattern: Job, document: str, asker: Job | None) -> Draft:
         node.group,
         node.parent if asker is None else asker.id,
         work.named.name if work.named is not None else "",
+        *(options.limit or ("", 0)),
+        needs_text(options, 1),
     )
+
+
+def _under_limit(node: Node, keys: Collection[str]) -> Node:
+    """A node whose task has a limit in the store; cleaning up has none."""
+    work = node.work
+    function = work.function
+    if function is None or function.undoes or function.task not in keys or work.options.limit is not None:
+        return node
+    return node._replace(work=replace(work, options=replace(work.options, limit=(function.task, 0))))
 
 
 def _is_plain(call: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,8 +36,22 @@ class Failure(NamedTuple):
         return cls(job.id, job.title, str(job.reason), job.attempt, tail, job.directory)
 
 
+log = logging.getLogger("xqute")
+
+#: Failures that are mentioned when nobody asked for them.
+_MENTIONED = 3
+
 #: Jobs that a report blames for others that can't start; more are in `Report.blocked`.
 _BLAMED = 10
+
+
+def mention_failures(jobs: Iterable[Job]) -> None:
+    """Say that jobs failed, where nobody asked how they ended: nobody would ever know."""
+    failed = [job for job in jobs if job.status is JobStatus.FAILED and not job.seen]
+    if failed:
+        told = "; ".join(f"{job}: {job.reason}" for job in failed[:_MENTIONED])
+        more = f"; and {len(failed) - _MENTIONED} more" if len(failed) > _MENTIONED else ""
+        log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,23 @@ class Report:
         return "\n".join(lines)
 
 
+class Use(NamedTuple):
+    """How much of something that jobs share is in use.
+
+    Attributes:
+        used: By claimed jobs.
+        limit: How much there is; None: nobody said.
+    """
+
+    used: float
+    limit: float | None
+
+    @property
+    def available(self) -> float | None:
+        """What is left."""
+        return None if self.limit is None else max(0, self.limit - self.used)
+
+
 class Stats(NamedTuple):
     """How a run stands at one moment.
 
@@ -96,6 +128,9 @@ class Stats(NamedTuple):
         running: An engine runs.
         commands: How often each command of a batch scheduler was run.
         reused: Jobs that had ended well in an earlier session, and were pushed again.
+        resources: Those of this process, by name; mem in bytes.
+        limits: Those of the whole store, by the names of tasks: of those that have a number there, or jobs
+            that run. Empty when the store is closed or can't be read now.
     """
 
     counts: Mapping[JobStatus, int]
@@ -104,3 +139,5 @@ class Stats(NamedTuple):
     running: bool
     commands: Mapping[str, int]
     reused: int = 0
+    resources: Mapping[str, Use] = {}
+    limits: Mapping[str, Use] = {}

@@ -39,9 +39,16 @@ class Scheduler(ABC):
         max_batch: Jobs per `submit_jobs`.
         poll_seconds: How long a job's files may be silent before the scheduler is asked.
         grace_seconds: How long files may be later than the answer that a job is gone.
+        refill_share: What share of the forks is free before they are filled up, unless a job has waited for
+            `refill_seconds`; 0: each free fork is used at once.
+        kill_seconds: What its backend takes between asking a job to stop and forcing it.
+        confirms_kills: What was asked to stop has ended when it says so, and not when its files do.
         on_this_host: Its jobs end when this host goes down.
         tells_ends: It calls `self.notify` at once when a job ended, and never before: the files of its
             jobs need no sweeping, and the fork is free.
+        exit_with: The shell word its scripts exit with, where a return code (`$1`) has a meaning there.
+        asked_by: Signals by which it asks a job to stop, where that isn't TERM; the payload gets TERM.
+        ignored: Signals it sends to jobs that mean nothing to them.
     """
 
     name: str = ""
@@ -52,8 +59,15 @@ class Scheduler(ABC):
     max_batch: int = 64
     poll_seconds: float = POLL_SECONDS
     grace_seconds: float = GRACE_SECONDS
+    refill_share: ClassVar[float] = 0.0
+    refill_seconds: float = 0.0
+    kill_seconds: float = 0.0
+    confirms_kills: ClassVar[bool] = False
     on_this_host: ClassVar[bool] = False
     tells_ends: ClassVar[bool] = False
+    exit_with: ClassVar[str] = '"$1"'
+    asked_by: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     #: Set by the producer: shell text before and after each command, jobs at a time, their names.
     prescript: str = ""

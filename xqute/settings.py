@@ -43,6 +43,9 @@ SUBMIT_BOUND_SECONDS: Final = 30.0
 #: How often a start whose claim never appeared is handed over again before it is LOST.
 RESUBMITS: Final = 3
 
+#: How long jobs that need less may pass one that waits for resources.
+MAX_WAIT_SECONDS: Final = 60.0
+
 #: How long files may be later than the scheduler's word that a job is gone. Network file systems
 #: cache attributes for up to 60 s (acdirmax of nfs(5)); a backend with its own knowledge says less.
 GRACE_SECONDS: Final = 10.0
@@ -53,6 +56,9 @@ SWEEP_MAX_SECONDS: Final = 2.0
 
 #: Each sweep without news waits this many times as long as the one before.
 SWEEP_BACKOFF: Final = 1.5
+
+#: A sweep waits so many times as long as the last one used the processor: many are swept less often.
+SWEEP_RATIO: Final = 66.0
 
 #: What nobody waits for goes to the store with what follows within this time.
 LAZY_SECONDS: Final = 0.01
@@ -105,6 +111,9 @@ REQUIRE_ROUNDS: Final = 100
 #: What a job may ask for at once, in bytes: a million calls and more.
 REQUIRE_MAX_BYTES: Final = 256 * 1024 * 1024
 
+#: What a reason quotes of the message of an exception; job.error has all of it.
+REASON_CHARS: Final = 400
+
 #: A longer title is shown shortened.
 TITLE_WIDTH: Final = 200
 
@@ -137,3 +146,31 @@ REPORT_FAILURES: Final = 1000
 
 #: Descriptors left alone below the limit of the process (files being read, the store, the program).
 SPARE_DESCRIPTORS: Final = 64
+
+#: Between two questions about silent jobs of a batch scheduler, and at least; a question costs its
+#: controller about as much as a submission.
+BATCH_POLL_SECONDS: Final = 15.0
+POLL_FLOOR_SECONDS: Final = 2.0
+
+#: How long the files of its jobs may be later than its word that they are gone: as GRACE_SECONDS.
+BATCH_GRACE_SECONDS: Final = 10.0
+
+#: What a command of a batch scheduler may take. Those of Slurm give up after 9 to 18 s.
+COMMAND_SECONDS: Final = 20.0
+
+#: Commands at a batch scheduler per time: administrators complain about more.
+COMMAND_RATE: Final = "60/1m"
+
+#: Elements of an array, where a cluster does not say how many it takes: the default of Slurm.
+ARRAY_LIMIT: Final = 1000
+
+#: Jobs that one command ends.
+KILL_CHUNK: Final = 500
+
+#: Commands that submit one job each and run at the same time.
+SINGLES_AT_ONCE: Final = 8
+
+#: A batch scheduler's queue is filled up when this share of the forks is free, or the first job has
+#: waited so long: a submission of many costs as much as one of one.
+REFILL_SHARE: Final = 0.25
+REFILL_SECONDS: Final = 10.0

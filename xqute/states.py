@@ -113,6 +113,8 @@ class WaitReason(StrEnum):
     NEEDS = "NEEDS"
     #: a job it needs failed
     BLOCKED = "BLOCKED"
+    #: what it needs is there
+    READY = "READY"
     #: as many of its task run as may
     LIMIT = "LIMIT"
     #: not enough cpus, memory, …
@@ -121,6 +123,10 @@ class WaitReason(StrEnum):
     RETRY_DELAY = "RETRY_DELAY"
     #: the scheduler can't be reached
     SCHEDULER_DOWN = "SCHEDULER_DOWN"
+    #: the scheduler takes no more jobs now
+    SCHEDULER_FULL = "SCHEDULER_FULL"
+    #: the scheduler has it, and can't be asked about it
+    UNREACHABLE = "UNREACHABLE"
     #: the disk of the metadir can't take it
     DISK_FULL = "DISK_FULL"
     #: in the scheduler's queue
@@ -156,6 +162,8 @@ class EndReason(StrEnum):
     KILLED = "KILLED"
     #: a plugin rejected its success
     REJECTED = "REJECTED"
+    #: it needs more cpus, memory, … than there is at all
+    TOO_LARGE = "TOO_LARGE"
     #: what it required while it ran can't be run
     REQUIRE_REFUSED = "REQUIRE_REFUSED"
     #: it had nothing to do
@@ -172,10 +180,13 @@ SENTENCES: Mapping[str, str] = {
     "PARKED": "left by an earlier session; it runs when its script pushes it again",
     "NEEDS": "needs {needs}",
     "BLOCKED": "blocked: {needs} failed",
+    "READY": "what it needs is there",
     "LIMIT": "limit {task} {used}/{limit}",
     "RESOURCES": "needs {needs}, free {free}",
     "RETRY_DELAY": "attempt {attempt} of {attempts} in {delay} s, after {after}",
     "SCHEDULER_DOWN": "scheduler unreachable: {error}",
+    "SCHEDULER_FULL": "the scheduler takes no more jobs now: {error}",
+    "UNREACHABLE": "scheduler unreachable since {since}",
     "DISK_FULL": "the metadir can't be written: {error}",
     "PENDING": "handed to {scheduler} as {uid}",
     "RUNNING": "running at {scheduler} as {uid}",
@@ -191,6 +202,7 @@ SENTENCES: Mapping[str, str] = {
     "WRAP_FAILED": "WRAP_FAILED",
     "KILLED": "KILLED by {by}",
     "REJECTED": "REJECTED",
+    "TOO_LARGE": "TOO_LARGE: needs {needs}, and there is {total}",
     "REQUIRE_REFUSED": "REQUIRE_REFUSED",
     "SKIPPED": "SKIPPED",
     "CORRUPT": "CORRUPT",

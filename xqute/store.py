@@ -7,8 +7,15 @@ them stand the columns it can search and order by. It understands neither text.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from .rules.limits import Kind, Rank
+
+#: Decides which of the jobs that may run are taken: the queues of a run by kind, each best first and
+#: read no further than needed; how many jobs of all runs are claimed, by the keys of limits; the store's
+#: limits. Returns ids, best first. It may be asked more than once for one claim.
+Choose = Callable[[Mapping[Kind, Iterator[Rank]], Mapping[str, int], Mapping[str, int]], Sequence[int]]
 
 
 class Draft(NamedTuple):
@@ -26,6 +33,7 @@ class Draft(NamedTuple):
         group: Whom it needs: 0 nobody, k the members of `groups[k - 1]`.
         parent: The root of its tree: 0 when it is one itself, -n: draft number n, else an id.
         name: The named call it is a build of.
+        limit_key, limit_most, resources: Its `rules.limits.Kind`.
     """
 
     status: int
@@ -42,6 +50,9 @@ class Draft(NamedTuple):
     group: int = 0
     parent: int = 0
     name: str = ""
+    limit_key: str = ""
+    limit_most: int = 0
+    resources: str = ""
 
 
 class Record(NamedTuple):
@@ -56,6 +67,7 @@ class Record(NamedTuple):
         owner: Who says so: when somebody else owns the job's run by now, nothing is changed. Empty:
             whoever owns it.
         archived: Whether it is put away.
+        kind: What its next start shares; None: what it was.
     """
 
     id: int
@@ -68,6 +80,7 @@ class Record(NamedTuple):
     held: bool
     owner: str = ""
     archived: bool = False
+    kind: Kind | None = None
 
 
 class Row(NamedTuple):
@@ -218,13 +231,19 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
+    async def claim(
+        self, owner: str, run: str, count: int, now: float, choose: Choose | None = None
+    ) -> list[Row]:
         """Take up to `count` jobs that may run, best first, and count one more start for each.
 
         May run: QUEUED, of this run, claimed by nobody, `after` not later than `now`. Best: highest
         priority, then oldest tree, then deepest in it, then oldest (`Row.rank`). No two claims ever
         return the same start of a job. The rows are as they are after the claim; a start that was
         released may be claimed again. Nothing is claimed of a run that somebody else owns.
+
+        Jobs with a limit or resources are only taken by a claim that chooses; none gets past limits that
+        it does not know. Where such jobs may run, `choose` decides about all, and `count` does not
+        matter; what it sees and what is taken are one step. Else it is not asked.
         """
 
     @abstractmethod
@@ -266,6 +285,18 @@ class Store(ABC):
     @abstractmethod
     async def counts(self, run: str) -> Mapping[int, int]:
         """How many jobs of a run are in each status."""
+
+    @abstractmethod
+    async def limits(self) -> Mapping[str, int]:
+        """How many jobs may be claimed at once in the whole store, by the keys of limits."""
+
+    @abstractmethod
+    async def set_limit(self, key: str, most: int | None) -> None:
+        """Set such a number; None: each job's own `limit_most` counts."""
+
+    @abstractmethod
+    async def claimed(self) -> Mapping[str, int]:
+        """How many jobs of all runs are claimed, by the keys of limits; those without one are left out."""
 
     @abstractmethod
     async def setting(self, key: str, value: str | None = None) -> str | None:

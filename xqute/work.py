@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from .errors import OptionError
@@ -115,7 +116,7 @@ class Work:
     @property
     def shown(self) -> str:
         """It as people read it, on one line."""
-        return self.function.shown if self.function is not None else shorten(self.cmd)
+        return shorten(self.function.shown if self.function is not None else self.cmd)
 
     def as_json(self) -> str:
         """The form kept in stores."""
@@ -185,7 +186,7 @@ def _argument(position: int, item: Any) -> str | Hole:
         return item
     if type(item) is Hole:
         return item
-    if isinstance(item, (str, bytes, os.PathLike, int, float)):
+    if isinstance(item, (str, bytes, os.PathLike, Number)):
         return text(f"argument {position}", item)
     msg = f"argument {position} is {item!r}: give texts, bytes, numbers or paths"
     raise OptionError(msg)

@@ -34,6 +34,8 @@ class Script:
         prescript: Shell text before the command, in its shell; a failing line fails the job.
         postscript: Shell text after it, always run.
         exit_with: The shell word the wrapper exits with; `$1` is the rc.
+        asked_by: Signals that ask the job to stop besides TERM, and reach all its processes as TERM.
+        ignored: Signals that mean nothing to the job.
         payload: One line for the program that the script starts, behind its end; empty: none.
     """
 
@@ -50,12 +52,19 @@ class Script:
     prescript: str = ""
     postscript: str = ""
     exit_with: str = '"$1"'
+    asked_by: Sequence[str] = ()
+    ignored: Sequence[str] = ()
     payload: str = ""
 
 
 def quote(word: str) -> str:
-    """One shell word that means exactly this text, in every POSIX shell."""
-    return word if _SAFE(word) else "'" + word.replace("'", "'\\''") + "'"
+    """One shell word that means exactly this text, in every POSIX shell.
+
+    No line of it begins with `#`: some schedulers obey directives wherever they stand.
+    """
+    if _SAFE(word):
+        return word
+    return "'" + word.replace("'", "'\\''").replace("\n#", "\n'\\#'") + "'"
 
 
 def fill(script: Script) -> str:
@@ -72,10 +81,10 @@ def fill(script: Script) -> str:
         "STDIN": quote(script.stdin),
         "STDOUT": f"|{quote(script.stdout)}" if script.stdout else "&5",
         "STDERR": f"|{quote(script.stderr)}" if script.stderr else "&4",
-        "OUTPUTS": _outputs(script),
+        "OUTPUTS": _outputs(script) + _herald(script),
         "RETURNED": RETURNED,
-        "PRESCRIPT": _prescript(script.prescript),
-        "POSTSCRIPT": _postscript(script.postscript, script.exports),
+        "PRESCRIPT": _deaf(script) + _prescript(script.prescript),
+        "POSTSCRIPT": _dismissal(script) + _postscript(script.postscript, script.exports),
         "EXIT": script.exit_with,
     }
     pieces = list(_template())
@@ -129,6 +138,42 @@ def _outputs(script: Script) -> str:
         if wanted
     ]
     return f"command exec {' '.join(opened)} || give_back" if opened else ""
+
+
+def _herald(script: Script) -> str:
+    """A process beside the payload that hears how the scheduler asks, and says TERM to all instead.
+
+    The wrapper's own shell can't: it runs no trap as long as the payload runs. The payload must be
+    `_deaf` meanwhile, or it would end by the signal before it hears the word. ALRM sends it away: the
+    wrapper has no trap for that, so that it counts from the first moment. What left the group of the
+    payload is found by its mark: no scheduler that asks like this looks for it.
+    """
+    if not script.asked_by:
+        return ""
+    deaf = " ".join(["TERM", *script.ignored])
+    mark = quote(f"XQUTE_JOB={script.exports.get('XQUTE_JOB', '')}")
+    return f"""
+sweep() {{
+kill -s $1 $(grep -lzxF {mark} /proc/[0-9]*/environ | cut -d / -f 3)
+}}
+(
+trap - EXIT
+trap '' {deaf}
+trap 'kill -s KILL $!; exit' ALRM
+trap 'kill -s TERM 0; sweep TERM' {" ".join(script.asked_by)}
+exec </dev/null >/dev/null 3>&- 4>&- 5>&-
+while :; do sleep 9999 & wait; done
+) &
+herald=$!"""
+
+
+def _deaf(script: Script) -> str:
+    words = " ".join([*script.asked_by, *script.ignored])
+    return f"trap '' {words}\n" if words else ""
+
+
+def _dismissal(script: Script) -> str:
+    return 'kill -s ALRM $herald\n[ -z "$sig" ] || sweep KILL\n' if script.asked_by else ""
 
 
 def _exports(exports: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ import collections
 import ctypes
 import itertools
 import os
+import pickle
 import resource
 import threading
 import time
@@ -320,3 +321,14 @@ def undo_badly(job: Any) -> None:
 @undone.cleanup
 def undo(job: Any) -> None:
     mark("undone", job.args[0])
+
+
+@task
+def buffer(size: int) -> dict:
+    """As an array has it: its bytes are not copied into the pickle, but written behind it."""
+    return {"data": pickle.PickleBuffer(bytearray(size))}
+
+
+@task
+def returns_call():
+    return buffer(1)

@@ -338,6 +338,37 @@ def need_held():
     return current_job().require([tasks.held("held")])
 
 
+async def test_a_killed_dependency_blocks_and_its_retry_heals(make, here):
+    xqute = make()
+    job = await xqute.push(need_held)
+    async with xqute:
+        await until((here / "order").exists)
+        [needed] = [await xqute.get(id_) for id_ in job.needs]
+        assert await needed.kill()
+        with pytest.raises(DependencyFailed):
+            await job
+        (here / "held.open").touch()
+        await needed.retry()
+
+        async with asyncio.timeout(30):
+            assert await job == ["held"]
+
+
+async def test_a_killed_job_that_is_retried_asks_anew_and_gets_what_ran_meanwhile(make, here, lines):
+    xqute = make()
+    job = await xqute.push(need_held)
+    async with xqute:
+        await until((here / "order").exists)
+        assert await job.kill()
+        await job.retry()
+        (here / "held.open").touch()
+
+        async with asyncio.timeout(30):
+            assert await job == ["held"]
+
+    assert lines("order") == ["held"]
+
+
 async def test_a_retried_job_asks_again_and_gets_what_is_there(make, here, lines):
     xqute = make(job_error_strategy="retry", job_num_retries=1, retry_delay="10ms")
     job = await xqute.push(require_and_stumble)

@@ -19,6 +19,7 @@ from xqute import (
     JobStatus,
     OptionError,
     cmd,
+    simplug,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -466,6 +467,108 @@ async def test_a_blocked_job_can_be_killed(make):
     assert job.status is JobStatus.KILLED
     with pytest.raises(JobKilled):
         await job
+
+
+async def test_a_killed_parent_that_is_retried_waits_again_and_runs(make, here):
+    xqute = make(scheduler_forks=2)
+    parent = await xqute.push(step("parent", held("child")))
+    async with xqute:
+        await until((here / "order").exists)
+        assert await parent.kill()
+        await parent.retry()
+        again = parent.status
+        (here / "child.open").touch()
+
+        async with asyncio.timeout(30):
+            assert await parent == "parent"
+
+    assert again is JobStatus.WAITING
+
+
+async def test_a_killed_parent_that_is_retried_while_its_need_has_failed_is_blocked_again(make, here):
+    xqute = make()
+    parent = await xqute.push(step("parent", gated("bad")))
+    await xqute.run_until_complete()
+    await parent.kill()
+
+    await parent.retry()
+    async with asyncio.timeout(30):
+        with pytest.raises(DependencyFailed, match="the gate of bad is shut"):
+            await parent
+    (here / "bad.open").touch()
+    await (await xqute.get(parent.needs[0])).retry()
+
+    assert await parent == "parent"
+
+
+async def test_a_block_that_is_left_with_blocked_jobs_ends_and_raises_nothing(make):
+    async with asyncio.timeout(60):
+        async with make() as xqute:
+            blocked = await xqute.push(step("parent", fail()))
+            good = await xqute.push(step("good"))
+
+    assert states(blocked, good) == ["WAITING", "FINISHED"]
+    assert blocked.reason.code == "BLOCKED"
+    assert xqute.stop_reason is None
+
+
+async def test_a_job_that_another_session_runs_is_waited_for(make, here):
+    other, xqute = make(), make()
+    async with other:
+        theirs = await other.push(held("theirs"))
+        await until((here / "order").exists)
+        mine = await xqute.push(step("mine", await xqute.get(theirs.id)))
+        running = asyncio.create_task(xqute.run_until_complete())
+        good = await xqute.push(step("good"))
+        await good
+        before = mine.status
+        (here / "theirs.open").touch()
+        async with asyncio.timeout(60):
+            report = await running
+
+    assert before is JobStatus.WAITING
+    assert report.ok
+    assert await mine == "mine"
+
+
+async def test_a_hook_may_push_a_tree_that_needs_the_job_it_is_told_of(make):
+    pushed = []
+
+    class Follower:
+        @simplug.impl
+        async def on_job_succeeded(self, scheduler, job):
+            if not pushed:
+                pushed.append(await xqute.push(show(job, add(job, 1))))
+
+    xqute = make(plugins=[Follower()])
+    await xqute.push(add(1, 2))
+
+    report = await xqute.run_until_complete()
+
+    assert report.counts == {JobStatus.FINISHED: 3}
+    assert await pushed[0] == ((3, 4), {})
+
+
+async def test_a_budget_of_failures_stops_a_run_with_trees(make):
+    xqute = make(max_failures=2)
+    trees = [await xqute.push(step("parent", fail(str(number)))) for number in range(6)]
+
+    async with asyncio.timeout(60):
+        report = await xqute.run_until_complete()
+
+    assert xqute.stop_reason.code == "max_failures"
+    assert report.counts[JobStatus.FAILED] in (2, 3)
+    assert all(not tree.done() for tree in trees)
+
+
+async def test_a_priority_is_that_of_the_whole_tree(make, order):
+    xqute = make(scheduler_forks=1)
+    low = await xqute.push(step("low", step("below")), priority=-1)
+    high = await xqute.push(step("high", step("above")), priority=1)
+    async with xqute:
+        await asyncio.gather(low, high)
+
+    assert order() == ["above", "high", "below", "low"]
 
 
 async def test_a_halt_ends_everything_and_nothing_waits_for_ever(make, order):

@@ -98,7 +98,7 @@ def deep(directory: Path) -> str:
 
 @task
 def part(directory: Path, number: int) -> int:
-    if number == 2:  # noqa: PLR2004
+    if number == 2:
         current_job().require([deep(directory).options(title="deep")])
     ran(directory, f"part{number}")
     return number

@@ -157,9 +157,9 @@ class FailingStore(MemoryStore):
         self._look()
         return await super().record(records)
 
-    async def claim(self, owner, run, count, now):
+    async def claim(self, owner, run, count, now, choose=None):
         self._look()
-        return await super().claim(owner, run, count, now)
+        return await super().claim(owner, run, count, now, choose)
 
     async def release(self, owner, ids):
         self._look()

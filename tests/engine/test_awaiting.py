@@ -265,3 +265,21 @@ async def test_awaiting_a_job_of_a_stopped_run_that_never_ran_raises_halted(xq, 
 
     with pytest.raises(Halted, match="enough"):
         await job
+
+
+async def test_failures_that_nobody_asked_about_are_mentioned_when_the_block_is_left(xq, caplog):
+    async with xq:
+        await xq.push(["fake", "fail", "1", "3"])
+
+    assert [record.message for record in caplog.records if "job(s) failed" in record.message] == [
+        "1 job(s) failed: job 1 (fake fail 1 3): EXIT 3; `xqute why` tells more"
+    ]
+
+
+async def test_failures_that_were_asked_about_are_not(xq, caplog):
+    async with xq:
+        job = await xq.push(["fake", "fail", "1", "3"])
+        with pytest.raises(JobFailed):
+            await job
+
+    assert not [record for record in caplog.records if "failed" in record.message]

@@ -234,7 +234,7 @@ async def test_a_bug_in_a_part_ends_the_run_with_its_exception_after_winding_dow
 
 
 async def test_a_bug_in_the_submitter_ends_the_run_with_its_exception(xq, fake):
-    async def broken(owner, run, count, now):
+    async def broken(owner, run, count, now, choose):
         raise AssertionError("a bug")
 
     await xq.push(["fake"])
@@ -264,7 +264,7 @@ async def test_a_bug_in_the_recorder_ends_the_run_with_its_exception(xq, fake):
 
 
 async def test_a_bug_is_raised_to_whoever_awaits_a_job(xq, fake):
-    async def broken(owner, run, count, now):
+    async def broken(owner, run, count, now, choose=None):
         raise AssertionError("a bug")
 
     job = await xq.push(["fake"])
@@ -313,7 +313,7 @@ async def test_what_a_scheduler_opened_is_closed_when_the_engine_ends(make):
 async def test_a_run_can_follow_a_run_that_a_bug_ended(xq, fake):
     claim = xq._store.claim
 
-    async def broken(owner, run, count, now):
+    async def broken(owner, run, count, now, choose=None):
         raise AssertionError("a bug")
 
     job = await xq.push(["fake"])

@@ -19,6 +19,7 @@ def in_a_copy(run) -> int:
     if not pid:
         code = 99
         try:
+            wrapping.listen()
             code = run()
         finally:
             os._exit(code)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xqute.testing import toyprocs
 from xqute.wrapper import PRESCRIPT_FAILED, RETURNED, Script, fill, quote
 
 #: argv of each shell the wrapper must run under.
@@ -101,6 +102,7 @@ AWKWARD = {
     "glob": "* ? [a-z] ~ {a,b}",
     "operators": "a && b; c | d > e < f & (g) !",
     "comment": "a # b",
+    "directives": "a\n#$ -l nosuch=1\n#SBATCH -n 7\n\n#\n##",
     "leading dash": "-n",
     "double dash": "--",
     "equals": "A=B",
@@ -667,6 +669,74 @@ def test_a_postscript_has_the_three_standard_descriptors_only(shell, job):
     assert (job / "job.stderr").read_text().split() == ["0", "1", "2", "3"]
 
 
+# a scheduler that asks by other signals, and reads meanings into return codes
+
+ASKED = {"asked_by": ("USR2",), "ignored": ("USR1",)}
+
+
+def group(process) -> list[bytes]:
+    """What the processes run that belong to a wrapper, and live."""
+    return [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in toyprocs.of_group(process.pid)]
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("payload", "end"),
+    [
+        pytest.param("trap 'exit 5' TERM; touch ready; sleep 60 & wait", "FAILED 5 TERM", id="heard"),
+        pytest.param("touch ready; exec sleep 60", "FAILED 143 TERM", id="unheard"),
+    ],
+)
+def test_the_signal_a_scheduler_asks_by_arrives_as_term(shell, job, payload, end):
+    process = started(shell, job, write(job, ["sh", "-c", payload], **ASKED))
+
+    until(lambda: {b"sleep\0009999\0", b"sleep\00060\0"} <= {*group(process)})
+
+    os.killpg(process.pid, signal.SIGUSR1)
+    os.killpg(process.pid, signal.SIGUSR2)
+    process.wait(20)
+
+    assert last_line(job) == end
+    until(lambda: not group(process))
+
+
+def test_what_left_the_group_is_asked_too_and_ends_with_the_payload(shell, job):
+    deaf = "trap '' TERM; echo $$ >deaf; sleep 60; :"
+    line = f'setsid sh -c "{deaf}" & setsid sh -c "echo $$ >polite; sleep 60; :" & touch ready; exec sleep 60'
+    process = started(shell, job, write(job, ["sh", "-c", line.replace("$$", r"\$\$")], **ASKED))
+    until(lambda: b"sleep\0009999\0" in group(process))
+    until(lambda: all((job / name).exists() and (job / name).read_text() for name in ("deaf", "polite")))
+    pids = [int((job / name).read_text()) for name in ("deaf", "polite")]
+
+    os.killpg(process.pid, signal.SIGUSR2)
+    process.wait(20)
+
+    until(lambda: not any(toyprocs.since(pid) for pid in pids))
+    assert last_line(job) == "FAILED 143 TERM"
+
+
+def test_who_hears_for_the_payload_leaves_with_it(shell, job):
+    process = started(shell, job, write(job, ["sh", "-c", "touch ready; exit 3"], **ASKED))
+
+    assert process.wait(20) == 3
+    until(lambda: not group(process))
+
+
+@pytest.mark.parametrize(("rc", "told"), [(0, 0), (3, 3), (99, 1), (100, 1), (255, 255)])
+def test_return_codes_with_a_meaning_to_the_scheduler_are_kept_from_it(shell, job, rc, told):
+    word = "$(($1 == 99 || $1 == 100 ? 1 : $1))"
+
+    assert run(shell, job, ["sh", "-c", f"exit {rc}"], exit_with=word) == told
+
+    assert (job / "job.rc").read_text() == f"{rc}\n"
+
+
 # the text
 
 
@@ -674,6 +744,14 @@ def test_directives_stand_at_the_top():
     text = fill(Script("/d", ["true"], "/", {"A": "1"}, directives=["#SBATCH -n 1", "#SBATCH -t 2"]))
 
     assert text.splitlines()[:3] == ["#!/bin/sh", "#SBATCH -n 1", "#SBATCH -t 2"]
+
+
+def test_no_line_of_a_users_text_looks_like_a_directive():
+    evil = "echo\n#$ -l nosuch=1\n#"
+    text = fill(Script("/d", ["echo", evil], "/", {"A": evil}, prescript=evil, postscript=evil, stdin=evil))
+
+    lines = [line for line in text.splitlines() if line.startswith("#")]
+    assert lines == ["#!/bin/sh", "# xqute start 1 of "]
 
 
 def test_comments_for_readers_are_not_copied():

@@ -75,6 +75,7 @@ async def _resume(
         resume="all",
         run=run.id,
         on_interrupt=on_interrupt,
+        resources=before.get("resources"),
         progress=not as_json,
     )
     report = await xqute.run_until_complete()

@@ -10,6 +10,7 @@ from enum import Enum
 import rich_click as click
 from rich.text import Text
 
+from xqute.amounts import OWN, told
 from xqute.job import Job
 from xqute.options import options_as_json
 from xqute.printable import printable
@@ -42,6 +43,9 @@ from .said import (
     result_text,
 )
 from .tailing import tame
+
+#: Options that have lines of their own.
+_TOLD = frozenset({"title", "resources", "limit", *OWN})
 
 
 @click.command(
@@ -123,12 +127,23 @@ def _facts(
         yield "used", _usage(job)
     if job.uid:
         yield "uid", printable(job.uid)
+    yield from _shared(job)
     for name, value in options.items():
-        if name != "title":
+        if name not in _TOLD:
             yield name, printable(_option(value))
     yield "directory", printable(job.directory)
     yield "stdout", printable(str(job.stdout_file))
     yield "stderr", printable(str(job.stderr_file))
+
+
+def _shared(job: Job) -> Iterator[tuple[str, str]]:
+    """What it takes of what jobs share."""
+    options = job.call.options
+    if amounts := options.amounts(job.next_attempt):
+        yield "takes", told(amounts)
+    if options.limit is not None:
+        key, most = options.limit
+        yield "limit", f"at most {most} of {key}" if most else key
 
 
 def _command(job: Job) -> str:

@@ -7,20 +7,30 @@ milliseconds after it. The claim is durable before, and the files tell the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 
 from .. import metadir
 from ..crash import crash_point
 from ..job import Job
-from ..settings import PARKED
+from ..rules.limits import PLAIN
+from ..rules.verdict import backoff
+from ..settings import PARKED, TROUBLE_MIN_SECONDS
 from ..states import JobStatus, Reason
 from .lifecycle import Lifecycle
 from .room import REQUEST, Live, Room, turn
+from .sharing import kind_of
 from .submitter import Submitter
+from .trouble import as_trouble
 from .watcher import Watcher
+
+log = logging.getLogger("xqute.engine")
 
 #: Jobs whose files are read without letting the event loop breathe.
 _BATCH = 50
+
+#: Between two questions, while the scheduler can't be asked.
+_LOOK_MAX_SECONDS = 5.0
 
 
 class Adopter:
@@ -92,9 +102,27 @@ class Adopter:
                 await asyncio.sleep(0)
         if not unknown:
             return
-        found = await self._room.scheduler.find_jobs(list(unknown))
+        found = await self._look_up(list(unknown))
         never = [live for job, live in unknown.items() if not self._arrive(live, found.get(job))]
         await self._begin_again(never)
+
+    async def _look_up(self, jobs: Sequence[Job]) -> Mapping[Job, int | str]:
+        """Which of them the scheduler has; as long as it can't be asked, nothing is concluded."""
+        tries = 0
+        while self._room.stop is None:
+            try:
+                return await self._room.scheduler.find_jobs(jobs)
+            except Exception as exc:
+                reason = as_trouble(exc)
+                if reason is None:
+                    raise
+                tries += 1
+                if tries == 1:
+                    log.warning("%s; it is asked again what it has of an earlier manager's jobs", reason)
+                for job in jobs:
+                    self._lifecycle.explain(job, reason)
+                await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, _LOOK_MAX_SECONDS))
+        return {}  # the run stops: they are given back, and keep their start
 
     def _uid_of(self, live: Live) -> str:
         """The scheduler's id of this very start, where its manager came to write it down."""
@@ -106,7 +134,9 @@ class Adopter:
     def _arrive(self, live: Live, uid: int | str | None) -> bool:
         """Whether the scheduler had it, or its claim proves that it began."""
         if uid is None and live.cleared:
-            uid = metadir.read_claim(live.job.directory)
+            claim = metadir.read_claim(live.job.directory)
+            # a process id says nothing elsewhere: what is not found there has ended
+            uid = claim if claim is None or self._room.scheduler.on_this_host else ""
         if uid is None:
             return False
         self._arrived(live, uid)
@@ -118,13 +148,20 @@ class Adopter:
         if live.job.status is JobStatus.SUBMITTED:
             self._say_so(live.job)
 
+    @staticmethod
+    def _is_shared(live: Live) -> bool:
+        job = live.job
+        return job.status is JobStatus.QUEUED and kind_of(job.call.options, job.next_attempt) != PLAIN
+
     async def _begin_again(self, lives: Sequence[Live]) -> None:
         """They were claimed and never began: the same start is handed over, or the claim given back."""
         room = self._room
         wanted = [live for live in lives if live.job.id not in room.unpushed]
         for live in wanted:
             live.inherited = False
-            room.ready.append(live)
+        shared = [live for live in wanted if self._is_shared(live)]
+        room.give_back(shared)  # whether there is room for them by now is decided in a claim
+        room.ready += [live for live in wanted if live not in shared]
         others = [live.job for live in lives if live.job.id in room.unpushed]
         await room.store.release(room.owner, [job.id for job in others])
         for job in others:

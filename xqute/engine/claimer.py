@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 
 from ..crash import crash_point
 from ..job import Job
 from ..settings import AHEAD
-from ..states import JobStatus
+from ..states import JobStatus, Reason
+from ..store import Row
 from .lifecycle import Lifecycle
 from .room import Live, Room, turn
+from .sharing import Chooser
 
 
 class Claimer:
@@ -19,10 +22,11 @@ class Claimer:
     claimed and written already. A job pushed later with a higher priority overtakes them all the same.
     """
 
-    def __init__(self, room: Room, lifecycle: Lifecycle) -> None:
-        """Nothing is claimed yet."""
+    def __init__(self, room: Room, lifecycle: Lifecycle, refuse: Callable[[Job, Reason], None]) -> None:
+        """Nothing is claimed yet; `refuse` lets a job fail that can never start."""
         self._room = room
         self._lifecycle = lifecycle
+        self._refuse = refuse
         self._ahead = AHEAD if room.scheduler.tells_ends else 0
 
     async def claim(self) -> None:
@@ -32,10 +36,23 @@ class Claimer:
         count = self._count()
         if count <= 0:
             return
+        chooser = self._chooser(count)
         room.overtaken = False
         crash_point("before jobs are claimed")
-        rows = await room.store.claim(room.owner, room.run, count, room.now())
+        rows = await room.store.claim(room.owner, room.run, count, room.now(), chooser)
         crash_point("after jobs are claimed")
+        self._take(rows, chooser.settle())
+
+    def _chooser(self, count: int) -> Chooser:
+        """Decides who is claimed, where jobs share something; those are not claimed ahead of free forks."""
+        room = self._room
+        forks = max(0, room.free - (0 if room.overtaken else len(room.ready)))
+        jobs = [live.job for live in room.live.values()] if room.sharing.total else []
+        now = asyncio.get_running_loop().time()
+        return Chooser(room.sharing, jobs, forks, max(0, count - forks), now)
+
+    def _take(self, rows: Sequence[Row], refused: Mapping[int, Reason]) -> None:
+        room = self._room
         now = asyncio.get_running_loop().time()
         for row in rows:
             job = room.find(row)
@@ -43,6 +60,11 @@ class Claimer:
             if job.status is not JobStatus.QUEUED:
                 # it was asked to stop meanwhile, and is kept so under the start it has now
                 self._lifecycle.recorder.add(job)
+                room.claim_wanted.set()
+                continue
+            if job.id in refused:
+                job.begin_attempt()
+                self._refuse(job, refused[job.id])
                 room.claim_wanted.set()
                 continue
             job.resubmits = 0
@@ -63,7 +85,7 @@ class Claimer:
     def withdraw(self, job: Job) -> bool:
         """Take a claimed job back before it is handed over; False: too late, or not claimed."""
         live = self._room.live.get(job.id)
-        if live is None or live not in self._room.ready:
+        if live is None or live not in self._room.ready or live.doubted:
             return False
         self._room.ready.remove(live)
         return True
@@ -72,10 +94,7 @@ class Claimer:
         """Give back what was claimed and not handed over; the run stops."""
         room = self._room
         ready, room.ready = room.ready, []
-        for live in ready:
-            live.job.start -= 1
-            room.leave(live.job)
-        room.unreleased += [live.job.id for live in ready]
+        room.give_back(ready)
         await self._release()
 
     async def _release(self) -> None:

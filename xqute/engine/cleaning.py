@@ -70,4 +70,4 @@ def plan_cleanup(job: Job) -> Plan:
     )
     undo = replace(function, shown=f"cleanup of {job.id}: {function.shown}", cleanup=False, undoes=job.id)
     work = Work((), own, undo)
-    return Plan([Node(work, f"cleanup {job.id}", 0, 0, True, 0)], [], [0])  # noqa: FBT003  a root
+    return Plan([Node(work, f"cleanup {job.id} {job.start}", 0, 0, True, 0)], [], [0])  # noqa: FBT003  a root

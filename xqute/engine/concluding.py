@@ -72,6 +72,9 @@ class Concluder:
         said = self.reports.at_the_end(live)
         if said.requires:
             self._decide(live, partial(self._require, live, said.requires))
+        elif _left_without_result(job) and said.skipped is None:
+            told = "its process ended without leaving a result: something in it called exit, or os._exit"
+            self._fail(job, Reason("EXIT", {"rc": 0, "message": told}))
         elif said.skipped is not None:
             detail = {"message": said.skipped} if said.skipped else {}
             self._lifecycle.apply(job, JobEvent.SKIPPED, Reason("SKIPPED", detail))
@@ -192,6 +195,10 @@ class Concluder:
         program = "" if job.call.inside else job.call.argv[0]
         if not told and reason.detail.get("rc") == 127 and program not in ("", "bash"):  # noqa: PLR2004  POSIX
             told = f"command not found: {program[:200]}"
+            if " " in program:
+                told += " (a whole shell line is pushed as a text, not as one word of a list)"
+        if not told and reason.detail.get("rc") == 126:  # noqa: PLR2004  POSIX: what was found can't be run
+            told = " / ".join(job.stderr_tail()[-1:])
         return Reason("EXIT", {**reason.detail, "message": told}) if told else reason
 
 
@@ -199,6 +206,11 @@ async def _undecided(live: Live, turn: partial[Any]) -> None:
     """Decide, unless it was decided otherwise while this stood in line."""
     if live.deciding:
         await turn()
+
+
+def _left_without_result(job: Job) -> bool:
+    """Whether a Python call says that it ended well, and returned nothing at all; None is something, too."""
+    return job.call.function is not None and not metadir.has_result(job.directory)
 
 
 def _prescript_failure(job: Job) -> str:

@@ -45,6 +45,7 @@ class Driver:
         self._root = root
         self._task: asyncio.Task[None] | None = None
         self._opened = False
+        self._declared = False  # the store knows the limits that were given
         self._opening = asyncio.Lock()
         self._began: float | None = None
         #: What the last engine ended with, when it broke.
@@ -54,6 +55,11 @@ class Driver:
     def running(self) -> bool:
         """Whether an engine runs."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the store is open."""
+        return self._opened
 
     @property
     def seconds(self) -> float:
@@ -76,6 +82,9 @@ class Driver:
             if await self._ownership.take():
                 self._room.rebooted = self._ownership.rebooted
                 await self._inherit()
+            if not self._declared:
+                await self._room.sharing.declare(self._room.store)
+                self._declared = True
 
     async def _open(self) -> None:
         if not self._opened:
@@ -85,7 +94,7 @@ class Driver:
     async def close(self) -> None:
         """Let go of the run and the store, unless somebody still needs them."""
         if self._opened and not self.running and not self._room.held:
-            self._opened = False
+            self._opened = self._declared = False
             await self._finish_writing()
             try:
                 await self._ownership.give_back()
@@ -124,7 +133,7 @@ class Driver:
         Raises:
             Halted: The run was stopped before the job ended.
         """
-        if not self.running:
+        if not self.running and job.id not in self._room.blocked:
             if self.crash is not None:
                 raise self.crash
             if self._room.stop is not None:

@@ -115,7 +115,7 @@ class Killer:
     async def _try(self, lives: Sequence[Live]) -> str:
         """What went wrong; empty when nothing did."""
         jobs = [live.job for live in lives]
-        bound = max(_grace(job) for job in jobs) + KILL_BOUND_SECONDS + 1
+        bound = max(_grace(job) for job in jobs) + self._room.scheduler.kill_seconds + KILL_BOUND_SECONDS + 1
         for live in lives:
             live.ending += 1
         stuck = True

@@ -70,12 +70,13 @@ class Lifecycle:
 
     def retry(self, job: Job) -> bool:
         """Run an ended job once more, when what it needs is there; False: it did not end badly."""
-        waits = not self._room.graph.runnable(job.id)
-        event = JobEvent.RETRY_ASKED_WAITING if waits else JobEvent.RETRY_ASKED
-        if not self.apply(job, event, Reason("NEEDS", {"needs": "others"}) if waits else Reason("ACCEPTED")):
+        if job.status not in _BADLY:
             return False
+        job.cleaned = 0  # what it does now is cleaned up after, too
         self.waiting.wanted_again(job)
-        return True
+        if self._room.graph.runnable(job.id):
+            return self.apply(job, JobEvent.RETRY_ASKED, Reason("ACCEPTED"))
+        return self.apply(job, JobEvent.RETRY_ASKED_WAITING, Reason("NEEDS", {"needs": "others"}))
 
     def report(self, job: Job, line: str) -> None:
         """The job said something of itself."""

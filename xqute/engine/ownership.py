@@ -110,7 +110,13 @@ class Ownership:
     def _how(self) -> dict[str, Any]:
         """What is known of a run besides, for those who look at it and go on with it."""
         scheduler = self._room.scheduler
-        return {"last": str(self._me), "scheduler": scheduler.name, "forks": scheduler.forks}
+        resources = dict(self._room.sharing.total)
+        return {
+            "last": str(self._me),
+            "scheduler": scheduler.name,
+            "forks": scheduler.forks,
+            **({"resources": resources} if resources else {}),
+        }
 
     async def _take_again(self, row: RunRow) -> None:
         if not await self._own(row):
@@ -174,6 +180,7 @@ class Ownership:
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)
         last = Owner.parse(known.get("last", ""))
+        known.pop("resources", None)
         document = json.dumps({**known, **self._how()})
         if not await self._own(row._replace(document=document)):
             return False

@@ -13,6 +13,7 @@ from ..rules.verdict import backoff
 from ..settings import LAZY_SECONDS, TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
 from ..store import Record
 from .room import TAKEN_OVER, Room, StopReason
+from .sharing import kind_of
 
 log = logging.getLogger("xqute.engine")
 
@@ -99,6 +100,8 @@ class Recorder:
                     self._writing = {}
                     raise
                 self._writing = {}
+                if self._room.sharing.limited:
+                    self._room.claim_wanted.set()  # only now the store lets go of what held them
                 for job, then in thens:
                     if job.id not in fenced:
                         then()
@@ -150,6 +153,8 @@ class Recorder:
         return lost
 
     def _record(self, job: Job) -> Record:
+        options = job.call.options
+        shares_anew = options.grows or job.id in self._room.entered
         return Record(
             job.id,
             job.start,
@@ -161,4 +166,5 @@ class Recorder:
             held=job.id in self._room.live,
             owner=self._room.owner,
             archived=job.archived,
+            kind=kind_of(options, job.next_attempt) if shares_anew else None,
         )

@@ -48,6 +48,8 @@ class Requests:
                 log.debug("requests can't be read now: %s", exc)
                 continue
             crash_point("after requests are taken")
+            if self._room.sharing.limited:
+                self._room.claim_wanted.set()  # what holds them may have ended elsewhere
             if self._room.foreign:
                 await self._look_at_others()
             if asked:

@@ -81,7 +81,7 @@ class Requirer:
 
 
 def _as_asked_by(job: Job, plan: Plan) -> Plan:
-    """What a shell job asks for runs as that does; it can't say so itself, as nothing in its directory tells."""
+    """What a shell job asks for runs as that does; nothing in its directory tells it how that is."""
     options = {name: getattr(job.call.options, name) for name in _INHERITED}
     nodes = [
         node._replace(work=replace(node.work, options=replace(node.work.options, **options)))

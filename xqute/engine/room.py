@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from ..states import Answer, FileNews, JobStatus, Reason
 from ..store import Row, Store
 from .alarm import Alarm
 from .clock import SteadyClock
+from .sharing import Sharing
 
 
 class Live:
@@ -158,8 +159,10 @@ class Room:
         run: The run's id. owner: This engine, as claims name it.
         find: The job of a row: the object a user holds, or a new one.
         budget: How many failures the run bears.
+        sharing: What its jobs share with each other and with those of other processes.
         inherited: Claimed jobs of an earlier manager, to be looked at when the engine starts.
         unpushed: Jobs of an earlier manager that nobody pushed again; they are watched, not counted.
+        entered: Jobs of an earlier manager that were pushed again, maybe with other options.
         untold: Jobs of an earlier manager with hooks that were not told.
         known: The job of a number, where this manager knows it.
         push: Accepts what a job requires, or what cleans up after it: a plan, and the job that asks.
@@ -189,6 +192,7 @@ class Room:
     owner: str
     find: Callable[[Row], Job]
     budget: FailureBudget = field(default_factory=FailureBudget)
+    sharing: Sharing = field(default_factory=Sharing)
     known: Callable[[int], Job | None] = field(default=_knows_none)
     push: Callable[[Plan, Job], Awaitable[list[Job]]] = field(default=_takes_none)
     graph: Graph = field(default_factory=Graph)
@@ -196,6 +200,7 @@ class Room:
     blocked: set[int] = field(default_factory=set)
     inherited: list[Live] = field(default_factory=list)
     unpushed: set[int] = field(default_factory=set)
+    entered: set[int] = field(default_factory=set)
     untold: list[Job] = field(default_factory=list)
     rebooted: bool = False
     unreleased: list[int] = field(default_factory=list)
@@ -271,6 +276,13 @@ class Room:
         if self.ready and not self.overtaken:
             first, last = min(map(turn, jobs)), max(turn(live.job) for live in self.ready)
             self.overtaken = first < last
+
+    def give_back(self, lives: Iterable[Live]) -> None:
+        """Their claims are to be released: they were not handed over."""
+        for live in lives:
+            live.job.start -= 1
+            self.leave(live.job)
+            self.unreleased.append(live.job.id)
 
     def leave(self, job: Job) -> None:
         """The job's start is over: its fork is free."""

@@ -48,7 +48,10 @@ class Engine:
         self._concluder = Concluder(room, lifecycle)
         self._submitter = Submitter(room, lifecycle, self._concluder, self._handed)
         self._watcher = Watcher(
-            room, lifecycle, self._concluder, self._again, killer.too_long, self._submitter.fill
+            *(room, lifecycle, self._concluder),
+            again=self._again,
+            too_long=killer.too_long,
+            freed=self._submitter.fill,
         )
         lifecycle.ended_for_good = Cleaner(room, lifecycle).ended_for_good
         self._adopter = Adopter(room, lifecycle, self._submitter, self._watcher, handed=self._handed)
@@ -172,6 +175,8 @@ class Engine:
         """Stop submitting, end what runs, keep what became of it, let the hooks finish."""
         submitting.cancel()
         await self._bounded(partial(_gone, submitting), "end the submission under way")
+        if any(live.doubted for live in self._room.ready):
+            await self._bounded(self._submitter.settle_doubts, "find out what was handed over")
         await self._bounded(
             self._submitter.claimer.give_back, "give back what was not started", self._store_bound
         )
@@ -212,7 +217,8 @@ class Engine:
         if self._bug is not None:
             look = partial(self._watcher.look_at, list(self._room.live.values()))
             await self._bounded(look, "look at the jobs once more")
-        await self._bounded(self._ended, "see all jobs ended")
+        bound = KILL_BOUND_SECONDS + self._room.scheduler.kill_seconds
+        await self._bounded(self._ended, "see all jobs ended", bound)
         timer.cancel()
         for live in self._room.live.values():
             log.error("%s may still be running: %s", live.job, live.job.reason)

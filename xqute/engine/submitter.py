@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from .. import metadir
 from ..crash import crash_point
-from ..errors import MetadirError, SubmitError
+from ..errors import BackendFull, MetadirError, SubmitError
 from ..job import Job
 from ..scheduler import Outcome
 from ..settings import SUBMIT_BOUND_SECONDS, TROUBLE_MIN_SECONDS
@@ -24,6 +24,9 @@ from .trouble import Pause, as_trouble, take_back
 
 log = logging.getLogger("xqute.engine")
 
+#: Jobs that are written or noted without letting the event loop breathe.
+_BREATH = 16
+
 
 class Submitter:
     """One task that claims, prepares and submits; trouble of the infrastructure makes it pause."""
@@ -37,7 +40,9 @@ class Submitter:
         self._concluder = concluder
         self._handed = handed
         self._pause = Pause(self._has_begun)
-        self.claimer = Claimer(room, lifecycle)
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.claimer = Claimer(room, lifecycle, concluder.refuse)
 
     async def run(self) -> None:
         """Work until cancelled, or until the run stops."""
@@ -54,6 +59,8 @@ class Submitter:
                     await self._wait_out(pause.reason)
         finally:
             pause.look()  # the last job that began says it too
+            if self._timer is not None:
+                self._timer.cancel()
 
     async def _wanted(self) -> None:
         """Until there may be something to do; what proves that trouble is over is looked for meanwhile."""
@@ -79,6 +86,8 @@ class Submitter:
 
     async def _work(self) -> None:
         """Hand over what is ready; what comes next is claimed and written while that runs."""
+        if self._holds_back():
+            return
         if self._room.overtaken:
             await self._lifecycle.recorder.flush()  # what goes before them is claimed first
         else:
@@ -88,6 +97,27 @@ class Submitter:
         for live in tuple(self._room.ready):
             if not self._lifecycle.lines.busy(live.job):
                 await self._prepare(live)
+
+    def _holds_back(self) -> bool:
+        """Whether more forks are to be free first: handing over many costs as much as handing over one.
+
+        A job for which a fork is free goes all the same when it has waited long enough.
+        """
+        room, scheduler = self._room, self._room.scheduler
+        enough = room.free >= max(1.0, scheduler.refill_share * scheduler.forks)
+        if enough or room.free <= 0 or not room.counts[JobStatus.QUEUED]:
+            self._waiting_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        self._waiting_since = self._waiting_since or now
+        left = self._waiting_since + scheduler.refill_seconds - now
+        if left <= 0:
+            self._waiting_since = None
+            return False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(left, room.claim_wanted.set)
+        return True
 
     def again(self, live: Live, reason: Reason) -> None:
         """Hand the same start over once more: it never began."""
@@ -137,11 +167,11 @@ class Submitter:
         """
         room, recorder = self._room, self._lifecycle.recorder
         while room.stop is None and (batch := self._next_batch(1 if recorder.awaited else None)):
-            done = [live for live in batch if await self._prepare(live)]
+            done = await self._prepare_all(batch)
             prepared = [live for live in done if self._is_here(live)]  # not killed meanwhile
-            unknown = [live for live in prepared if not await self._was_taken(live)]
-            if unknown:
-                await self._submit(unknown)
+            never = await self._never_taken(prepared)
+            if never:
+                await self._submit(never)
             if recorder.awaited:
                 await recorder.flush()
             if room.free and room.ready:
@@ -154,6 +184,16 @@ class Submitter:
         if size <= 0 or self._lifecycle.lines.empty:
             return room.ready[: max(size, 0)]
         return [live for live in room.ready if not self._lifecycle.lines.busy(live.job)][:size]
+
+    async def _prepare_all(self, batch: Sequence[Live]) -> Sequence[Live]:
+        """Those that can run, their scripts written; a large batch lets the loop breathe."""
+        done = []
+        for place, live in enumerate(batch, 1):
+            if await self._prepare(live):
+                done.append(live)
+            if place % _BREATH == 0:
+                await asyncio.sleep(0)
+        return done
 
     async def _prepare(self, live: Live) -> bool:
         """Have its script written; False: it can never run.
@@ -177,18 +217,36 @@ class Submitter:
             return False
         return True
 
-    async def _was_taken(self, live: Live) -> bool:
-        """Whether the scheduler has it after all, although handing it over went wrong."""
-        if not live.doubted:
-            return False
-        live.doubted = False
-        found = await self._room.scheduler.find_jobs([live.job])
-        uid = found.get(live.job)
-        if uid is None:
-            return False
-        self._forget(live)
-        self._settle(live, uid)
-        return True
+    async def _never_taken(self, lives: Sequence[Live]) -> Sequence[Live]:
+        """Those that are to be handed over: the scheduler has others after all, although that went wrong.
+
+        Raises:
+            Exception: It can't be asked now.
+        """
+        doubted = [live for live in lives if live.doubted]
+        if not doubted:
+            return lives
+        found = await self._room.scheduler.find_jobs([live.job for live in doubted])
+        for live in doubted:
+            live.doubted = False
+            if live.job in found:
+                self._forget(live)
+                self._settle(live, found[live.job])
+            elif live.stopped_by:
+                self._forget(live)
+                self._refuse(live.job, SubmitError("it was never handed over"))
+        return [live for live in lives if not live.handed and self._is_here(live)]
+
+    async def settle_doubts(self) -> None:
+        """Find out what was handed over although it seemed to go wrong; nothing more is."""
+        doubted = [live for live in self._room.ready if live.doubted]
+        try:
+            await self._never_taken(doubted)
+        except Exception as exc:
+            if as_trouble(exc) is None:
+                raise
+            told = ", ".join(str(live.job) for live in doubted)
+            log.error("the scheduler may have, and run, %s: %s", told, exc)  # noqa: TRY400  it says why
 
     async def _submit(self, batch: Sequence[Live]) -> None:
         """Hand over; what was handed over is written down even when the engine is cancelled."""
@@ -222,7 +280,13 @@ class Submitter:
             outcomes = await scheduler.submit_jobs([live.job for live in batch])
         except Exception as exc:  # noqa: BLE001  a plural that failed as a whole failed for each
             outcomes = [exc] * len(batch)
-        self._settle_all(batch, outcomes)
+        trouble = None
+        for place, (live, outcome) in enumerate(zip(batch, outcomes, strict=True), 1):
+            trouble = self._settle(live, outcome) or trouble
+            if place % _BREATH == 0:
+                await asyncio.sleep(0)
+        if trouble is not None:
+            raise trouble
 
     def _settle_all(self, batch: Sequence[Live], outcomes: Sequence[Outcome]) -> None:
         trouble = None
@@ -235,8 +299,9 @@ class Submitter:
         """Write one job's outcome down; returns the trouble to wait out, if there is any."""
         job = live.job
         if isinstance(outcome, Exception):
-            if as_trouble(outcome) is not None and not live.stopped_by:
-                live.doubted = not self._room.scheduler.on_this_host
+            unclear = not self._room.scheduler.on_this_host and not isinstance(outcome, BackendFull)
+            if as_trouble(outcome) is not None and (unclear or not live.stopped_by):
+                live.doubted = unclear
                 self._room.ready.append(live)
                 return outcome
             self._refuse(job, outcome)

@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable
 
 from .. import metadir
-from ..errors import BackendUnavailable, StoreUnavailable
+from ..errors import BackendFull, BackendUnavailable, StoreUnavailable
 from ..rules.verdict import backoff
 from ..settings import TROUBLE_MAX_SECONDS, TROUBLE_MIN_SECONDS
-from ..states import Reason
+from ..states import Reason, WaitReason
 from ..wrapper import RETURNED
 from .room import Live
 
@@ -37,6 +37,8 @@ _PASSING = frozenset(
 
 def as_trouble(error: Exception) -> Reason | None:
     """Why a job waits because of this error; None: waiting would not help."""
+    if isinstance(error, BackendFull):
+        return Reason("SCHEDULER_FULL", {"error": str(error)})
     if isinstance(error, BackendUnavailable):
         return Reason("SCHEDULER_DOWN", {"error": str(error)})
     if isinstance(error, StoreUnavailable):
@@ -80,6 +82,8 @@ class Pause:
         self._handed = False
         self._untroubled = False
         self._probes: list[Live] = []
+        self._known_full = False  # said before
+        self._quiet = False  # this trouble is not said
 
     @property
     def probing(self) -> bool:
@@ -96,7 +100,10 @@ class Pause:
         self._tries += 1
         self._failed += 1
         if self._tries == 1:
-            log.warning("%s; submissions pause, and go on by themselves", reason)
+            full = reason.code == WaitReason.SCHEDULER_FULL  # it comes and goes as jobs do: said once
+            self._quiet, self._known_full = full and self._known_full, full or self._known_full
+            level = logging.DEBUG if self._quiet else logging.WARNING
+            log.log(level, "%s; submissions pause, and go on by themselves", reason)
 
     async def wait(self) -> None:
         """Wait longer each time in a row."""
@@ -127,6 +134,7 @@ class Pause:
             self._failed = 0
         self._probes = left
         if self._untroubled and not left:
-            log.warning("submissions go on, after %s tries", self._tries)
+            level = logging.DEBUG if self._quiet else logging.WARNING
+            log.log(level, "submissions go on, after %s tries", self._tries)
             self._tries = self._failed = 0
             self._handed = self._untroubled = False

@@ -1,4 +1,4 @@
-"""Moves the jobs that wait for others: on when what they need is there, into the open when it never will be."""
+"""Moves the jobs that wait for others: on when what they need is there, to blocked when it won't be."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Waiting:
         """What these need is there."""
         for job in self._jobs(ids):
             if job.status is JobStatus.WAITING:
-                self._apply(job, JobEvent.NEEDS_MET, Reason("ACCEPTED"))
+                self._apply(job, JobEvent.NEEDS_MET, Reason("READY"))
 
     def connect(self, jobs: Iterable[Job]) -> None:
         """These need others, of which some may have ended."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,26 @@ from .. import metadir
 from ..errors import BackendAnswerError
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
-from ..settings import ANSWER_SECONDS, RESUBMITS, SWEEP_BACKOFF, SWEEP_MAX_SECONDS, SWEEP_MIN_SECONDS
-from ..states import Answer, FileNews, FileState, JobErrorStrategy, JobEvent, JobStatus, Presence, Reason
+from ..settings import (
+    ANSWER_SECONDS,
+    POLL_FLOOR_SECONDS,
+    RESUBMITS,
+    SWEEP_BACKOFF,
+    SWEEP_MAX_SECONDS,
+    SWEEP_MIN_SECONDS,
+    SWEEP_RATIO,
+)
+from ..states import (
+    Answer,
+    FileNews,
+    FileState,
+    JobErrorStrategy,
+    JobEvent,
+    JobStatus,
+    Presence,
+    Reason,
+    WaitReason,
+)
 from .concluding import Concluder
 from .lifecycle import Lifecycle
 from .room import Live, Room, who
@@ -34,6 +53,7 @@ class Watcher:
         room: Room,
         lifecycle: Lifecycle,
         concluder: Concluder,
+        *,
         again: Callable[[Live, Reason], None],
         too_long: Callable[[Live], None],
         freed: Callable[[int], None],
@@ -42,7 +62,8 @@ class Watcher:
 
         Args:
             room: The engine's.
-            lifecycle: Is told what jobs do; concluder: how their starts ended.
+            lifecycle: Is told what jobs do.
+            concluder: Is told how their starts ended.
             again: Hands a start over once more.
             too_long: Stops a job that runs too long.
             freed: Forks may be free: so many beyond those that were given back.
@@ -168,19 +189,20 @@ class Watcher:
 
     async def _sweep(self) -> None:
         """Look at all files, then ask about those that are silent."""
-        lives = list(self._swept.values())
+        lives, used = list(self._swept.values()), time.process_time()
         changed = await self._read_files(lives)
-        self._judge_all(lives)
+        # of the others nothing new is known, and they wait for nothing
+        self._judge_all(live for live in lives if self._is_here(live) and (live in changed or live.since))
         silent = self._silent()
         if silent:
             await self._ask(silent)
             self._judge_all(silent)
-        grown = min(self._interval * SWEEP_BACKOFF, SWEEP_MAX_SECONDS)
-        self._interval = SWEEP_MIN_SECONDS if changed else grown
+        grown = SWEEP_MIN_SECONDS if changed else self._interval * SWEEP_BACKOFF
+        self._interval = max(min(grown, SWEEP_MAX_SECONDS), SWEEP_RATIO * (time.process_time() - used))
         self._next = _now() + self._interval if self._swept else None
 
-    async def _read_files(self, lives: Sequence[Live]) -> bool:
-        """Take in what changed, whether anything did; a foreign file system may not hold the loop."""
+    async def _read_files(self, lives: Sequence[Live]) -> set[Live]:
+        """Take in what changed, and say which; a foreign file system may not hold the loop."""
         paths = {live.job.id: live.job.directory for live in lives}
         if self._room.scheduler.tells_ends:
             news = _read_many(paths)
@@ -188,8 +210,7 @@ class Watcher:
             news = await asyncio.to_thread(_read_many, paths)
         for live in lives:
             live.blind = live.job.id not in news
-        changed = [self._note_files(live, news[live.job.id]) for live in lives if not live.blind]
-        return any(changed)
+        return {live for live in lives if not live.blind and self._note_files(live, news[live.job.id])}
 
     def _note_files(self, live: Live, news: FileNews) -> bool:
         live.blind = False
@@ -210,12 +231,15 @@ class Watcher:
         """Jobs to ask about now: none of their news is younger than the interval."""
         every = self._room.scheduler.poll_seconds
         now = _now()
-        if now - self._asked < every:
+        if now - self._asked < min(every, POLL_FLOOR_SECONDS):
             return []
+        due = now - self._asked >= every
         return [
             live
             for live in self._swept.values()
-            if now - max(live.asked, live.changed) >= every or live.asked == 0.0 or _wants_asking(live)
+            if live.asked == 0.0
+            or _wants_asking(live)
+            or (due and now - max(live.asked, live.changed) >= every)
         ]
 
     async def _ask(self, lives: Sequence[Live]) -> None:
@@ -233,7 +257,10 @@ class Watcher:
     def _note_answer(self, live: Live, answer: Answer) -> None:
         live.asked = _now()
         if answer.presence is Presence.UNKNOWN:
+            if answer.reason is not None and self._is_here(live):
+                self._lifecycle.explain(live.job, answer.reason)
             return
+        self._note_touch(live)
         live.inherited &= answer.presence is Presence.GONE
         if answer.presence is Presence.GONE:
             live.since = live.since if live.since is not None else live.asked
@@ -242,6 +269,12 @@ class Watcher:
         live.answer = answer
         if answer.presence is Presence.PENDING and answer.reason is not None and self._is_here(live):
             self._lifecycle.explain(live.job, answer.reason)
+
+    def _note_touch(self, live: Live) -> None:
+        """The scheduler answers again, where it did not."""
+        job = live.job
+        if job.kept_reason.code == WaitReason.UNREACHABLE and self._is_here(live):
+            self._lifecycle.explain(job, self._running(live) if self._ran(live) else self._pending(job))
 
     # Judging
 
@@ -282,6 +315,7 @@ class Watcher:
             stopped_by=who(live.stopped_by),
             resubmits=job.resubmits,
             max_resubmits=RESUBMITS,
+            confirms=self._room.scheduler.confirms_kills,
         )
 
     def _begin(self, live: Live, judgement: Judgement) -> None:
@@ -297,6 +331,9 @@ class Watcher:
         if timeout is not None:
             gone = 0.0 if began is None else max(0.0, self._room.now() - began)
             live.timer = _loop().call_later(max(0.0, timeout - gone), self._too_long, live)
+
+    def _pending(self, job: Job) -> Reason:
+        return Reason("PENDING", {"scheduler": self._room.scheduler.name, "uid": job.uid})
 
     def _running(self, live: Live) -> Reason:
         return Reason("RUNNING", {"scheduler": self._room.scheduler.name, "uid": live.job.uid})
@@ -321,8 +358,8 @@ def _readable(answers: Any) -> dict[Job, Answer]:
 
 
 def _wants_asking(live: Live) -> bool:
-    """Its files said something that only the scheduler can explain."""
-    return live.files is not None and bool(live.files.signal)
+    """Only the scheduler can explain what its files said, or say that it is gone."""
+    return live.job.status is JobStatus.KILLING or (live.files is not None and bool(live.files.signal))
 
 
 def _read_many(paths: Mapping[int, str]) -> dict[int, FileNews]:

@@ -15,6 +15,9 @@ from .calling import Calling
 from .reporting import Reporter, reporter
 
 Command = Sequence[Any] | str
+
+#: Levels that `logging` knows by two names.
+_ALIASES: Final = {"warn": "warning", "fatal": "critical"}
 OnLine = Callable[[str], Any]
 
 
@@ -123,9 +126,10 @@ class CurrentJob:
         Raises:
             ValueError: There is no such level.
         """
-        if level.lower() not in LEVELS:
+        level = _ALIASES.get(level.lower(), level.lower())
+        if level not in LEVELS:
             raise ValueError(f"unknown level {level!r}: known are {', '.join(LEVELS)}")
-        self._stage(Event("log", text, level=level.lower()))
+        self._stage(Event("log", text, level=level))
 
     async def run(
         self,

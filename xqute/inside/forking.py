@@ -51,7 +51,7 @@ def serve(manager: Manager, script: str) -> NoReturn:
     """Import what the job needs, then make copies until the manager closes its side."""
     try:
         face = Face()
-        warm(script)
+        warm(script, face)
     except BaseException as exc:  # noqa: BLE001  whatever an import raises
         manager.refuse(str(exc) if isinstance(exc, UnfitError) else f"{type(exc).__name__}: {exc}")
     else:
@@ -63,7 +63,7 @@ def serve(manager: Manager, script: str) -> NoReturn:
     os._exit(0)
 
 
-def warm(script: str) -> None:
+def warm(script: str, face: Face) -> None:
     """Import what the function of this job's call is in; nothing is called.
 
     Raises:
@@ -86,12 +86,22 @@ def warm(script: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
-        raise UnfitError("it starts threads when it is imported, and a copy would be without them")
+        raise UnfitError(
+            "it starts threads when it is imported, and a copy would be without them (those of numpy: "
+            "OPENBLAS_NUM_THREADS=1 in the environment of this program keeps them away)"
+        )
+    face.check()
     listen()
     # A fork of this process is none of a call's.
     KILLING._known_to_forks = True  # noqa: SLF001
     # What the module registered to be done at the end is not done now.
-    rehearse(payload, lambda script: _wrapped(script, read_payload(script), lambda _: None, lambda: None))
+
+    def do(script: str) -> int:
+        payload = read_payload(script)
+        face.show("", "")
+        return _wrapped(script, payload, lambda _: None, lambda: None)
+
+    rehearse(payload, do)
     gc.collect()
     gc.freeze()
 
@@ -103,7 +113,7 @@ def _wrapped(
     leave: Callable[[], None],
 ) -> int:
     wrapping = Wrapping(directory_of(script), payload["wrap"], note)
-    return wrapping.run(lambda: call(script, wrapping, leave))
+    return wrapping.run(lambda: call(script, payload, wrapping, leave))
 
 
 class Forking:
@@ -149,6 +159,7 @@ class Forking:
         if len(self._spares) >= SPARES:
             return
         made = []
+        gc.freeze()  # nothing of this process is looked at by a collection in a copy
         # Several at once: each copy costs this process anew what it writes to until the next.
         while len(self._spares) < 2 * SPARES and self._free:
             ours, theirs = self._free.pop(), os.pipe()
@@ -179,7 +190,7 @@ class Forking:
             for fd in (*self._spares.values(), self._woken, self._wake):
                 os.close(fd)
             self._poll.close()
-            self._manager.control.close()
+            self._manager.leave()
             script = os.fsdecode(os.read(orders, PACKET))
             os.close(orders)
             code = self._do(script, slot) if script else 0
@@ -245,10 +256,7 @@ class Forking:
 
     def _hear(self) -> bool:
         """Hand over what it says to the copies; False: it closed its side."""
-        try:
-            packet = self._manager.control.recv(PACKET)
-        except OSError:
-            packet = b""
+        packet = self._manager.read()
         if not packet:
             return False
         number, _, script = packet.partition(b" ")
@@ -269,10 +277,10 @@ class Forking:
         self._spares.clear()
 
 
-def call(script: str, wrapping: Wrapping, leave: Callable[[], None]) -> int:
+def call(script: str, payload: Mapping[str, Any], wrapping: Wrapping, leave: Callable[[], None]) -> int:
     """Do the call of a job, and what a program does at its end."""
     sys.argv[1:] = [script]
-    rc = run(script)
+    rc = run(script, payload)
     leave()
     if KILLING.asked:
         wrapping.asked = wrapping.asked or "TERM"

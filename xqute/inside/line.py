@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import struct
 from typing import Final
 
@@ -41,6 +40,9 @@ PACKET: Final = 65536
 #: The variable of the mark; the process is started with as many characters as there is room for.
 MARK: Final = "XQUTE_JOB"
 
+#: How it stands in an environment.
+_NAME: Final = f"\0{MARK}=".encode()
+
 #: The descriptor of its memory is opened by whoever writes: a copy has a memory of its own.
 _MEMORY: Final = "/proc/self/mem"
 
@@ -62,13 +64,22 @@ class Face:
         fields = _content("/proc/self/stat").rpartition(b")")[2].split()
         before = arguments.find(b"\0--serve\0")
         script = arguments.find(b"\0", before + len(b"\0--serve\0")) + 1
-        mark = environ.find(b"\0%s=" % MARK.encode()) + len(MARK) + 1
-        if before < 0 or mark <= len(MARK):
+        name = environ.find(_NAME)
+        if before < 0 or name < 0:
             raise OSError("what it was started with is not in /proc")
         self._script = int(fields[_ARGUMENTS]) + script, len(arguments) - script - 1
-        self._mark = int(fields[_ENVIRONMENT]) + mark, environ.find(b"\0", mark + 1) - mark - 1
+        # The byte before the environment is the last of the arguments, and is the NUL before the name.
+        self._mark = int(fields[_ENVIRONMENT]) + name - 1, environ.find(b"\0", name + 1) - name
+        self.check()
+
+    def check(self) -> None:
+        """Make sure that what is written is what is seen.
+
+        Raises:
+            OSError: It is not; a library has written there too, or nobody may.
+        """
         self.show("", "")
-        if MARK.encode() + b"=\0" not in _content("/proc/self/environ"):
+        if _NAME + b"\0" not in b"\0" + _content("/proc/self/environ"):
             raise OSError("what it was started with can't be written over")
 
     def show(self, mark: str, script: str) -> None:
@@ -79,15 +90,15 @@ class Face:
         """
         fd = os.open(_MEMORY, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            _write(fd, self._script, script)
-            _write(fd, self._mark, mark)
+            _write(fd, self._script, os.fsencode(script))
+            # With its name: who wrote over the environment did not leave that.
+            _write(fd, self._mark, _NAME + mark.encode())
         finally:
             os.close(fd)
 
 
-def _write(fd: int, place: tuple[int, int], text: str) -> None:
+def _write(fd: int, place: tuple[int, int], content: bytes) -> None:
     address, room = place
-    content = os.fsencode(text)
     if len(content) > room:
         raise OSError("its name is longer than that of the first job")
     os.pwrite(fd, content.ljust(room, b"\0"), address)
@@ -104,8 +115,7 @@ class Manager:
     def __init__(self) -> None:
         """It is the parent; when it has ended before this, its side is closed too."""
         self._parent = os.pidfd_open(os.getppid())
-        self.control = socket.socket(fileno=CONTROL_FD)
-        self.control.set_inheritable(False)
+        os.set_inheritable(CONTROL_FD, False)  # noqa: FBT003  it takes no names
         self._alive = select.poll()
         self._alive.register(self._parent, select.POLLIN)
         self._news = select.poll()
@@ -115,7 +125,7 @@ class Manager:
     @property
     def fds(self) -> tuple[int, int]:
         """Both can be waited for."""
-        return self.control.fileno(), self._parent
+        return CONTROL_FD, self._parent
 
     def lives(self) -> bool:
         """Whether it is still there.
@@ -128,15 +138,19 @@ class Manager:
     def hear(self) -> bytes:
         """What it says next; nothing, when it closed its side or is gone."""
         self._news.poll()
+        return self.read() if self.lives() else b""
+
+    def read(self) -> bytes:
+        """The packet that is there; nothing, when it closed its side."""
         try:
-            return self.control.recv(PACKET) if self.lives() else b""
+            return os.read(CONTROL_FD, PACKET)
         except OSError:
             return b""
 
     def tell(self, *records: bytes) -> None:
         """Tell it; when it is gone there is nobody to tell."""
         try:
-            self.control.send(b"".join(records))
+            os.write(CONTROL_FD, b"".join(records))
         except OSError:
             return
 
@@ -145,9 +159,12 @@ class Manager:
         self.tell(RECORD.pack(UNFIT, 0, 0, 0, 0.0), why.encode(errors="replace")[: PACKET // 2])
 
     def close(self) -> None:
-        """For copies: this is not theirs."""
-        self.control.close()
+        """For copies that have asked."""
         os.close(self._parent)
+
+    def leave(self) -> None:
+        """For copies: they tell nothing."""
+        os.close(CONTROL_FD)
 
 
 def directory_of(script: str) -> str:

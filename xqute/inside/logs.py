@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import traceback
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 LOG: Final = "job.log"
 
@@ -18,6 +18,9 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CL
 
 class JobLog(logging.Handler):
     """Appends each record to the log of the job. That it can't is no reason for a job to fail."""
+
+    #: The one of the job that this process does.
+    now: ClassVar[JobLog | None] = None
 
     def __init__(self, directory: str) -> None:
         """The file is made with the first record."""
@@ -82,7 +85,13 @@ def listen(directory: str) -> JobLog:
     root = logging.root
     if not root.handlers and root.level == logging.WARNING:
         root.setLevel(logging.INFO)
-    handler = JobLog(directory)
+    handler = JobLog.now = JobLog(directory)
     root.addHandler(handler)
     logging.basicConfig = _configure
     return handler
+
+
+def stay() -> None:
+    """Be there again, where the module of the call has configured logging anew and taken it away."""
+    if JobLog.now is not None and JobLog.now not in logging.root.handlers:
+        logging.root.addHandler(JobLog.now)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import binascii
 import json
+import logging
 import os
 import pickle
-import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -37,12 +38,13 @@ def rehearse(payload: Mapping[str, Any], do: Callable[[str], int]) -> None:
         do: Does the call of a script.
     """
     ground = Ground()
-    folder = _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir()
+    folder = _MEMORY if os.access(_MEMORY, os.W_OK) else os.environ.get("TMPDIR", "/tmp")  # noqa: S108
     directory = f"{folder}/xqute-rehearsal-{os.getpid()}"
     with suppress(Exception):
         os.mkdir(directory, 0o700)
         try:
             for _ in range(TIMES):
+                _be_copied()
                 do(_write(directory, payload))
                 _empty(directory)
         finally:
@@ -50,6 +52,12 @@ def rehearse(payload: Mapping[str, Any], do: Callable[[str], int]) -> None:
             os.rmdir(directory)
     ground.restore()
     ground.close()
+
+
+def _be_copied() -> None:
+    """What the standard library does in a copy, as its first steps; there is no other thread here."""
+    threading._after_fork()  # type: ignore[attr-defined]  # noqa: SLF001
+    logging._after_at_fork_child_reinit_locks()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _write(directory: str, payload: Mapping[str, Any]) -> str:

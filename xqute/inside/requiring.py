@@ -82,6 +82,12 @@ def _plan(calling: Calling, calls: Sequence[Call]) -> Plan:
         stdout=None,
         stderr=None,
         timeout=None,
+        cpus=(),
+        mem=(),
+        gpus=(),
+        time=(),
+        resources=(),
+        limit=None,
     )
     return plan(calls, base, place=lambda: work["function"]["place"])
 

@@ -45,7 +45,8 @@ class _Digested:
     def write(self, data: Any) -> int:
         self._file.write(data)
         self.digest.update(data)
-        written = data.nbytes if isinstance(data, memoryview) else len(data)
+        # Large buffers (of arrays) come as they are, and know their size in bytes only so.
+        written = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
         self.length += written
         return written
 
@@ -60,6 +61,7 @@ def write_result(directory: str, value: Any) -> None:
     if value is not None:
         _write_text(f"{directory}/{TEXT}", value)
     refuse_running(value)
+    _refuse_call(value)
     path = f"{directory}/{RESULT}"
     part = f"{path}.part"
     with make_new(part) as file:
@@ -83,6 +85,14 @@ def refuse_running(value: Any) -> None:
             value.close()
         hint = "await it" if word == "coroutine" else f"return list({name}(…)) instead"
         raise XquteError(f"the result is the {word} {name}, which ends with the job's process: {hint}")
+
+
+def _refuse_call(value: Any) -> None:
+    if getattr(type(value), "__xqute_call__", False):
+        raise XquteError(
+            f"the result is the call {value!r}, which nobody would run: give it to another call, or return"
+            " what current_job().require([…]) gives for it"
+        )
 
 
 def _write_text(path: str, value: Any) -> None:

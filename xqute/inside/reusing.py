@@ -27,11 +27,11 @@ _NO_SCRIPT: Final = 127
 def serve(manager: Manager, script: str) -> NoReturn:
     """Do calls until the manager closes its side."""
     try:
-        face = Face()
-    except OSError as exc:
-        manager.refuse(str(exc))
+        reusing = Reusing(manager, Face())
+    except Exception as exc:  # noqa: BLE001  whatever it is, calls can begin without this process
+        manager.refuse(f"{type(exc).__name__}: {exc}")
     else:
-        Reusing(manager, face).serve()
+        reusing.serve()
     sys.exit(0)
 
 
@@ -66,7 +66,7 @@ class Reusing:
         if not self._manager.lives():
             return 0
         wrapping = Wrapping(directory_of(script), payload["wrap"], lambda _: None)
-        return wrapping.run(lambda: call(script, wrapping, _wait))
+        return wrapping.run(lambda: call(script, payload, wrapping, _wait))
 
     def _restore(self, code: int) -> int:
         """Become as before the call, and nobody's process; how far that is not possible."""

@@ -97,6 +97,7 @@ def _do(directory: str, payload: Mapping[str, Any]) -> int:
 
 def _call(call: Calling, function: dict[str, Any]) -> Any:
     loaded = call.loaded = load(function, call.place, call.needs)
+    logs.stay()
     try:
         value = loaded.function(*loaded.args, **loaded.kwargs)
         if isinstance(value, types.CoroutineType):

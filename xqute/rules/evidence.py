@@ -28,6 +28,7 @@ class Evidence(NamedTuple):
         stopped_by: Who asked to stop it.
         resubmits: How often this start was handed over again.
         max_resubmits: How often it may be.
+        confirms: Its scheduler is to confirm that nothing of a job that was asked to stop is left.
     """
 
     status: JobStatus
@@ -40,6 +41,7 @@ class Evidence(NamedTuple):
     stopped_by: str = ""
     resubmits: int = 0
     max_resubmits: int = 0
+    confirms: bool = False
 
 
 class Judgement(NamedTuple):
@@ -107,11 +109,13 @@ def _judge_asked_to_stop(evidence: Evidence) -> Judgement | None:
     return Judgement(JobEvent.FAILED, Reason("SIGNAL", detail), files.rc)
 
 
-def _judge_killing_end(evidence: Evidence) -> Judgement:
+def _judge_killing_end(evidence: Evidence) -> Judgement | None:
     """It was asked to stop and ended; by our wrapper's word it may have been faster than the signal."""
     files = evidence.files
     if _well(files) and files.ours:
         return Judgement(JobEvent.SUCCEEDED, Reason("EXIT", {"rc": 0}), 0)
+    if evidence.confirms and evidence.answer.presence is not Presence.GONE:
+        return None
     return Judgement(JobEvent.KILLED, _killed(evidence), files.rc)
 
 

@@ -19,10 +19,17 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
     WaitReason.BLOCKED: "`xqute why {cause}` says what is wrong there; mend it and run that job again: "
     "`await job.retry()` while its program runs, else `xqute resume`; this one follows",
-    WaitReason.LIMIT: "wait, or raise the limit of the task with limits=",
-    WaitReason.RESOURCES: "wait, or ask for less; `xqute ls --status live` shows who has it",
+    WaitReason.READY: "it starts when a fork is free",
+    WaitReason.LIMIT: "wait, or raise the limit with `await xq.set_limit({task!r}, …)`, also while it runs; "
+    "jobs of a manager that died count until `xqute resume` sees what became of them",
+    WaitReason.RESOURCES: "wait, or ask for less; `xqute ls --status live` shows who has it; resources= of "
+    "Xqute says how much there is",
     WaitReason.RETRY_DELAY: "wait for its next attempt; `xqute logs {id}` shows what went wrong",
     WaitReason.SCHEDULER_DOWN: "nothing is lost, it goes on by itself; "
+    "try the scheduler's own command to see what is wrong",
+    WaitReason.SCHEDULER_FULL: "wait; with scheduler_forks= fewer are handed over at a time, and its "
+    "administrator knows the limit",
+    WaitReason.UNREACHABLE: "nothing is lost, its files are followed all the same; "
     "try the scheduler's own command to see what is wrong",
     WaitReason.DISK_FULL: "make room where the metadir is: it goes on by itself",
     WaitReason.PENDING: "wait for the scheduler to start it; its own tools tell more about {uid}",
@@ -42,6 +49,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     EndReason.WRAP_FAILED: "the job's definition raised before anything ran: mend it, and push it again",
     EndReason.KILLED: "somebody asked for it; `await job.retry()` or `xqute resume` runs it again",
     EndReason.REJECTED: "it ended with 0, and a plugin did not accept what it made: the reason says why",
+    EndReason.TOO_LARGE: "let it ask for less (cpus=, mem=, …), or give resources= of Xqute more, and push "
+    "it again",
     EndReason.REQUIRE_REFUSED: "it asked for others that can't be run, and the reason says why: "
     "mend what it asks for, and run it again",
     EndReason.SKIPPED: "nothing: it had nothing to do",
@@ -69,7 +78,9 @@ def remedy(status: JobStatus, reason: Reason, id: int) -> str:
     "the program can't be executed: check its permissions (`chmod +x`) and its first line"
     """
     if status is JobStatus.FINISHED:
-        return f"nothing: `xqute logs {id}` shows what it printed"
+        return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
+    if reason.code == EndReason.KILLED and reason.detail.get("by") != "request":
+        return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
     if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
         return EXITS[reason.detail["rc"]]
     sentence = REMEDIES.get(reason.code, "`xqute show {id}` tells what is known")

@@ -33,8 +33,10 @@ class Verdict(NamedTuple):
 #: Ends of a start that are no fault of the job: the same attempt runs again.
 NOT_ITS_FAULT = frozenset({EndReason.NODE_FAIL, EndReason.PREEMPTED})
 
-#: Ends after which the same would only happen again.
-HOPELESS = frozenset({EndReason.SUBMIT_REFUSED, EndReason.WRAP_FAILED, EndReason.REQUIRE_REFUSED})
+#: Ends after which the same would only happen again, or that somebody wanted.
+HOPELESS = frozenset(
+    {EndReason.SUBMIT_REFUSED, EndReason.WRAP_FAILED, EndReason.REQUIRE_REFUSED, EndReason.KILLED}
+)
 
 
 def after_failure(options: JobOptions, attempt: int, reason: Reason, chance: float) -> Verdict:

@@ -12,7 +12,11 @@ from ..options import refuse_unknown, unknown
 from ..scheduler import Scheduler
 
 #: The built-in ones; other packages add theirs by entry points of the group `xqute.schedulers`.
-BUILT_IN: Final[Mapping[str, str]] = {"local": "xqute.schedulers.local.scheduler:LocalScheduler"}
+BUILT_IN: Final[Mapping[str, str]] = {
+    "local": "xqute.schedulers.local.scheduler:LocalScheduler",
+    "sge": "xqute.schedulers.sge:SgeScheduler",
+    "slurm": "xqute.schedulers.slurm:SlurmScheduler",
+}
 
 
 def make_scheduler(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 
+from xqute.rules.limits import PLAIN, Kind, Rank
 from xqute.states import JobStatus
-from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
+from xqute.store import Choose, Draft, Query, Record, Request, Row, RunRow, Store
 
 from .numbering import Numbering
 
@@ -18,18 +20,50 @@ class _Queue:
     """The queued jobs of one run, as heaps. Entries may be stale: the job has the last word."""
 
     def __init__(self) -> None:
-        self.ready: list[tuple[int, int, int, int]] = []
+        self.ready: dict[Kind, list[Rank]] = {PLAIN: []}
         self.asleep: list[tuple[float, int]] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, kind: Kind) -> None:
         if row.after:
             heapq.heappush(self.asleep, (row.after, row.id))
         else:
-            heapq.heappush(self.ready, row.rank)
+            heapq.heappush(self.ready.setdefault(kind, []), row.rank)
 
     def due(self, now: float) -> Iterator[int]:
         while self.asleep and self.asleep[0][0] <= now:
             yield heapq.heappop(self.asleep)[1]
+
+
+class _Reading(Iterator[Rank]):
+    """A heap of ready jobs, best first; what was read and is still ready goes back in the end."""
+
+    def __init__(self, heap: list[Rank], is_ready: Callable[[int], bool]) -> None:
+        self._heap = heap
+        self._is_ready = is_ready
+        self._read: list[Rank] = []
+
+    def _drop_stale(self) -> None:
+        while self._heap and (self._heap[0] in self._read[-1:] or not self._is_ready(self._heap[0][-1])):
+            heapq.heappop(self._heap)
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a next."""
+        self._drop_stale()
+        return bool(self._heap)
+
+    def __next__(self) -> Rank:
+        if not self.there:
+            raise StopIteration
+        self._read.append(heapq.heappop(self._heap))
+        return self._read[-1]
+
+    def put_back(self) -> None:
+        """Ready again is what was only looked at."""
+        read, self._read = self._read, []
+        for rank in read:
+            if self._is_ready(rank[-1]):
+                heapq.heappush(self._heap, rank)
 
 
 class MemoryStore(Store):
@@ -42,6 +76,9 @@ class MemoryStore(Store):
         self._jobs: dict[int, Row] = {}
         self._words: dict[int, tuple[str, str, str, str]] = {}
         self._archived: set[int] = set()
+        self._kinds: dict[int, Kind] = {}  # of those that share something
+        self._claimed: Counter[str] = Counter()
+        self._limits: dict[str, int] = {}
         self._needs: dict[int, tuple[int, ...]] = {}
         self._naming: Counter[int] = Counter()  # how many jobs name a group
         self._queues: dict[str, _Queue] = {}
@@ -83,6 +120,7 @@ class MemoryStore(Store):
         needs = {group: tuple(members) for group, members in numbering.needs()}
         for row, draft in zip(rows, drafts, strict=False):
             self._words[row.id] = (draft.user, draft.tags, draft.task, draft.name)
+            self._keep_kind(row.id, Kind(draft.limit_key, draft.limit_most, draft.resources))
             self._put(row)
         self._needs.update(needs)
         self._naming.update(row.group for row in rows if row.group)
@@ -92,28 +130,58 @@ class MemoryStore(Store):
     async def needs(self, groups: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
         return {group: self._needs[group] for group in groups if self._needs.get(group)}
 
+    def _keep_kind(self, job: int, kind: Kind) -> None:
+        self._kinds.pop(job, None)
+        if kind.key or kind.resources:
+            self._kinds[job] = kind
+
+    def _kind(self, job: int) -> Kind:
+        return self._kinds.get(job, PLAIN)
+
     def _put(self, row: Row) -> None:
-        counts = self._counts.setdefault(row.run, Counter())
         if row.id in self._jobs:
-            counts[self._jobs[row.id].status] -= 1
-        counts[row.status] += 1
+            self._count(self._jobs[row.id], -1)
+        self._count(row, 1)
         self._jobs[row.id] = row
         if row.status == JobStatus.QUEUED and not row.owner:
-            self._queues.setdefault(row.run, _Queue()).add(row)
+            self._queues.setdefault(row.run, _Queue()).add(row, self._kind(row.id))
 
-    async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
+    def _count(self, row: Row, by: int) -> None:
+        self._counts.setdefault(row.run, Counter())[row.status] += by
+        if row.owner and (key := self._kind(row.id).key):
+            self._claimed[key] += by
+
+    async def claim(
+        self, owner: str, run: str, count: int, now: float, choose: Choose | None = None
+    ) -> list[Row]:
         queue = _Queue() if self._is_others(run, owner) else self._queues.get(run, _Queue())
         for job in queue.due(now):
             row = self._jobs[job]
             if row.after <= now and self._claimable(row):
                 self._put(row._replace(after=0.0))
-        rows: list[Row] = []
-        while queue.ready and len(rows) < count:
-            row = self._jobs[heapq.heappop(queue.ready)[-1]]
-            if not row.after and self._claimable(row):
-                rows.append(row._replace(owner=owner, start=row.start + 1))
-                self._put(rows[-1])
-        return rows
+        reading = {kind: _Reading(heap, self._is_ready(kind)) for kind, heap in queue.ready.items()}
+        if choose is not None and any(one.there for kind, one in reading.items() if kind != PLAIN):
+            running = await self.claimed()
+            ids = choose({kind: one for kind, one in reading.items() if one.there}, running, self._limits)
+        else:
+            ids = [rank[-1] for rank in islice(reading[PLAIN], max(count, 0))] if PLAIN in reading else []
+        rows = [row._replace(owner=owner, start=row.start + 1) for row in map(self._jobs.__getitem__, ids)]
+        for row in rows:
+            self._put(row)
+        for one in reading.values():
+            one.put_back()
+        for kind in [kind for kind, one in reading.items() if kind != PLAIN and not one.there]:
+            del queue.ready[kind]
+        return sorted(rows, key=attrgetter("rank"))
+
+    def _is_ready(self, kind: Kind) -> Callable[[int], bool]:
+        """Whether a job may be claimed now, and is of this kind."""
+
+        def is_ready(job: int) -> bool:
+            row = self._jobs.get(job)
+            return row is not None and not row.after and self._claimable(row) and self._kind(job) == kind
+
+        return is_ready
 
     @staticmethod
     def _claimable(row: Row) -> bool:
@@ -126,13 +194,17 @@ class MemoryStore(Store):
 
     async def record(self, records: Sequence[Record]) -> set[int]:
         fenced = set()
-        for job, start, status, attempt, uid, document, after, held, owner, archived in records:
+        for job, start, status, attempt, uid, document, after, held, owner, archived, kind in records:
             row = self._jobs.get(job)
             if row is None or row.start != start or self._is_others(row.run, owner):
                 fenced.add(job)
                 continue
             kept = row.owner if held else ""
             (self._archived.add if archived else self._archived.discard)(job)
+            if kind is not None:
+                self._count(row, -1)
+                self._keep_kind(job, kind)
+                self._count(row, 1)
             self._put(
                 row._replace(
                     status=status,
@@ -170,9 +242,10 @@ class MemoryStore(Store):
         gone = {row.id for row in await self.get(ids) if row.status >= JobStatus.FINISHED}
         for job in gone:
             row = self._jobs.pop(job)
-            self._counts[row.run][row.status] -= 1
+            self._count(row, -1)
             del self._words[job]
             self._archived.discard(job)
+            self._kinds.pop(job, None)
             if row.group:
                 self._let_go(row.group)
         return gone
@@ -193,6 +266,17 @@ class MemoryStore(Store):
         counts = self._counts.get(run, Counter[int]())
         return {status: count for status, count in counts.items() if count}
 
+    async def limits(self) -> Mapping[str, int]:
+        return dict(self._limits)
+
+    async def set_limit(self, key: str, most: int | None) -> None:
+        self._limits.pop(key, None)
+        if most is not None:
+            self._limits[key] = most
+
+    async def claimed(self) -> Mapping[str, int]:
+        return {key: count for key, count in self._claimed.items() if count}
+
     async def setting(self, key: str, value: str | None = None) -> str | None:
         if value is not None:
             self._settings[key] = value
@@ -204,7 +288,7 @@ def _is_beyond(job: int, query: Query) -> bool:
 
 
 def _row(run: str, job: int, draft: Draft, numbering: Numbering) -> Row:
-    status, priority, call, document, _, _, _, _, digest, _, depth, _, _, _ = draft
+    status, priority, call, document, _, _, _, _, digest, _, depth, *_ = draft
     tree, group, parent = numbering.place(job, draft)
     # The same number object twice: half the memory.
     tree = job if tree == job else tree

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from operator import attrgetter
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from xqute.errors import StoreError
-from xqute.store import Draft, Query, Record, Request, Row, RunRow, Store
+from xqute.store import Choose, Draft, Query, Record, Request, Row, RunRow, Store
 
 from .numbering import Numbering
+from .sqlite_choosing import claim_rows
 from .sqlite_file import (
     checkpoint,
     connect,
@@ -33,15 +34,21 @@ from .sqlite_file import (
     schema,
     statements,
 )
-from .sqlite_rows import draft_values, job_values, members, page_name, query_values, record_values
+from .sqlite_rows import (
+    draft_values,
+    job_values,
+    kind_values,
+    members,
+    page_name,
+    query_values,
+    record_values,
+)
+from .sqlite_steps import BREATH_ROWS, Answered, Steps, parts
 
 #: How long a locked file is tried again, and the pauses between, first and longest.
 LOCK_SECONDS: Final = 10.0
 PAUSE_MIN_SECONDS: Final = 0.001
 PAUSE_MAX_SECONDS: Final = 0.01
-
-#: Rows written without letting the event loop breathe: some milliseconds.
-BREATH_ROWS: Final = 500
 
 #: Rows written between two checkpoints. Accepted one by one, each leaves about 25 kB in the log.
 CHECKPOINT_ROWS: Final = 500
@@ -53,9 +60,6 @@ CLOSE_SECONDS: Final = 10.0
 _TREES: Final = 3
 
 T = TypeVar("T")
-
-#: A transaction that returns T; the event loop may go round at each of its yields.
-Steps = Generator[None, None, T]
 
 
 class SqliteStore(Store):
@@ -174,7 +178,7 @@ class SqliteStore(Store):
 
     async def needs(self, groups: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
         found: dict[int, tuple[int, ...]] = {}
-        for some in _parts(groups):
+        for some in parts(groups):
             found |= await self._read(partial(self._needs, groups=some))
             await asyncio.sleep(0)
         return found
@@ -186,12 +190,14 @@ class SqliteStore(Store):
         found = {group: tuple(member for (member,) in cursor) for group, cursor in rows}
         return {group: needed for group, needed in found.items() if needed}
 
-    async def claim(self, owner: str, run: str, count: int, now: float) -> list[Row]:
-        if count < 1:
+    async def claim(
+        self, owner: str, run: str, count: int, now: float, choose: Choose | None = None
+    ) -> list[Row]:
+        if count < 1 and choose is None:
             return []
         await self._wake(run, now)
-        claim = {"owner": owner, "run": run, "count": count}
-        found = await self._write(lambda db: db.execute(self._sql["claim"], claim).fetchall(), count)
+        claim = {"owner": owner, "run": run, "count": max(count, 0), "choosing": choose is not None}
+        found = await self._write(lambda db: claim_rows(db, self._sql, claim, choose), count)
         return sorted((Row(*row) for row in found), key=attrgetter("rank"))
 
     async def _wake(self, run: str, now: float) -> None:
@@ -207,13 +213,15 @@ class SqliteStore(Store):
         await self._all_or_none(partial(self._each, name="release", rows=rows), len(ids))
 
     async def record(self, records: Sequence[Record]) -> set[int]:
-        if len(records) == 1:
+        shares = kind_values(records)
+        if len(records) == 1 and not shares:
             one = record_values(records[0])
             changed = await self._write(lambda db: db.execute(self._sql["record"], one).rowcount, 1)
             return set() if changed else {records[0].id}
 
         def recording(db: sqlite3.Connection) -> Steps[set[int]]:
             changed = yield from self._each(db, "record", map(record_values, records))
+            yield from self._each(db, "share", shares)
             if changed == len(records):
                 return set()
             return {record.id for record in records if self._is_fenced(db, record)}
@@ -226,7 +234,7 @@ class SqliteStore(Store):
 
     async def get(self, ids: Sequence[int]) -> list[Row]:
         found: list[Row] = []
-        for some in _parts(ids):
+        for some in parts(ids):
             if found:
                 await asyncio.sleep(0)
             found += await self._get(some)
@@ -255,7 +263,7 @@ class SqliteStore(Store):
 
     async def delete(self, ids: Sequence[int]) -> set[int]:
         gone: set[int] = set()
-        for some in _parts(ids):
+        for some in parts(ids):
             rows = [(job,) for job in some]
             await self._all_or_none(partial(self._each, name="delete", rows=rows), len(some))
             gone |= set(some) - {row.id for row in await self._get(some)}
@@ -273,6 +281,17 @@ class SqliteStore(Store):
         self._seen[run] = version
         found = await self._write(lambda db: db.execute(self._sql["asked"], (run,)).fetchall(), 1)
         return [Request(*row[1:]) for row in sorted(found)]
+
+    async def limits(self) -> Mapping[str, int]:
+        return dict(await self._read(lambda db: db.execute(self._sql["limits"]).fetchall()))
+
+    async def set_limit(self, key: str, most: int | None) -> None:
+        values = {"key": key, "most": most}
+        name = "drop_limit" if most is None else "set_limit"
+        await self._write(lambda db: db.execute(self._sql[name], values), 1)
+
+    async def claimed(self) -> Mapping[str, int]:
+        return dict(await self._read(lambda db: db.execute(self._sql["claimed"]).fetchall()))
 
     async def setting(self, key: str, value: str | None = None) -> str | None:
         if value is not None:
@@ -339,7 +358,7 @@ class SqliteStore(Store):
         def at_once(db: sqlite3.Connection) -> T:
             with db:
                 db.execute(self._sql["begin"])
-                steps = _Answered(work(db))
+                steps = Answered(work(db))
                 for _ in steps:
                     pass
             return steps.answer
@@ -347,7 +366,7 @@ class SqliteStore(Store):
         if count <= BREATH_ROWS:
             return await self._write(at_once, count)
         async with self._transaction() as db:
-            steps = _Answered(work(db))
+            steps = Answered(work(db))
             for _ in steps:
                 await asyncio.sleep(0)
         self._written(count)
@@ -377,20 +396,3 @@ class SqliteStore(Store):
             self._checkpoint = asyncio.create_task(
                 asyncio.to_thread(checkpoint, self.path), name=f"xqute checkpoint of {self.path}"
             )
-
-
-class _Answered(Generic[T]):
-    """Steps, and what they returned after the last one."""
-
-    answer: T
-
-    def __init__(self, steps: Steps[T]) -> None:
-        self._steps = steps
-
-    def __iter__(self) -> Iterator[None]:
-        self.answer = yield from self._steps
-
-
-def _parts(items: Sequence[int]) -> Iterator[Sequence[int]]:
-    """What may be done without letting the event loop breathe, one part after the other."""
-    return (items[first : first + BREATH_ROWS] for first in range(0, len(items), BREATH_ROWS))

@@ -13,14 +13,17 @@ COMMIT
 -- accept: Keep a new job.
 INSERT INTO job (
     run, status, priority, call, document, user, tags, title, task, name, digest, depth,
-    tree, need_group, parent
+    limit_key, limit_most, resources, tree, need_group, parent
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- accept_alone: Keep a new job that is a tree of its own, named after the id it gets here.
-INSERT INTO job (run, status, priority, call, document, user, tags, title, task, name, digest, depth, tree)
+INSERT INTO job (
+    run, status, priority, call, document, user, tags, title, task, name, digest, depth,
+    limit_key, limit_most, resources, tree
+)
 VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0)
 )
 
@@ -44,16 +47,75 @@ WHERE id IN (
     LIMIT :count
 )
 
--- claim: Take the best jobs that may run; the order of what it returns is not defined.
+-- claim: Take the best jobs that may run and share nothing; the order of what it returns is not defined.
+-- Who chooses takes none so where there are others, too: those may go first.
 UPDATE job SET owner = :owner, start = start + 1
 WHERE id IN (
     SELECT id FROM job
-    WHERE run = :run AND status = 2 AND owner = '' AND after = 0
+    WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources = ''
         AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
+        AND NOT (:choosing AND EXISTS (
+            SELECT 1 FROM job INDEXED BY job_sharing
+            WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+        ))
     ORDER BY priority DESC, tree, depth DESC, id
     LIMIT :count
 )
 RETURNING {row}
+
+-- shares: Whether jobs that share something may run, of a run that is nobody else's.
+SELECT 1 FROM job INDEXED BY job_sharing
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
+LIMIT 1
+
+-- next_resources: The first kind behind another with the same limit, and its best job.
+SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND limit_key = :key AND limit_most = :most AND resources > :resources
+ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
+LIMIT 1
+
+-- next_most: The same, with another number for the same limit.
+SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND limit_key = :key AND limit_most > :most
+ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
+LIMIT 1
+
+-- next_key: The same, with another limit.
+SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND limit_key > :key
+ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
+LIMIT 1
+
+-- plain_queue: The jobs that may run and share nothing, best first.
+SELECT -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources = ''
+ORDER BY priority DESC, tree, depth DESC, id
+
+-- queue: Those of one kind that share something, but for the best.
+SELECT -priority, tree, -depth, id FROM job
+WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+    AND limit_key = :key AND limit_most = :most AND resources = :resources
+ORDER BY priority DESC, tree, depth DESC, id
+LIMIT -1 OFFSET 1
+
+-- claim_one: Take a job that was chosen.
+UPDATE job SET owner = :owner, start = start + 1 WHERE id = :id RETURNING {row}
+
+-- claimed: How many jobs of a key are claimed.
+SELECT limit_key, count(*) FROM job WHERE limit_key <> '' AND owner <> '' GROUP BY limit_key
+
+-- limits: The store's numbers.
+SELECT key, most FROM task_limit
+
+-- set_limit: Keep one.
+INSERT INTO task_limit (key, most) VALUES (:key, :most) ON CONFLICT (key) DO UPDATE SET most = excluded.most
+
+-- drop_limit: Forget one.
+DELETE FROM task_limit WHERE key = :key
 
 -- release: Give back a claim that was never handed over.
 UPDATE job SET owner = '', start = start - 1
@@ -63,6 +125,11 @@ WHERE id = ? AND owner = ? AND status = 2
 UPDATE job
 SET status = :status, attempt = :attempt, uid = :uid, document = :document, after = :after,
     owner = iif(:held, owner, ''), archived = :archived
+WHERE id = :id AND start = :start
+    AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
+
+-- share: Keep what the next start of a job shares, when it is another than before; as `record`.
+UPDATE job SET limit_key = :key, limit_most = :most, resources = :resources
 WHERE id = :id AND start = :start
     AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 

@@ -12,9 +12,9 @@ from .numbering import Numbering
 
 def draft_values(run: str, draft: Draft) -> tuple[Any, ...]:
     """A job without its place among others."""
-    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _, name = draft
+    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _, name, *kind = draft
     labels = _plain(user), _plain(tags), _plain(title), _plain(task), _plain(name)
-    return (run, status, priority, call, document, *labels, digest, depth)
+    return (run, status, priority, call, document, *labels, digest, depth, *kind)
 
 
 def job_values(
@@ -35,6 +35,15 @@ def members(numbering: Numbering) -> Iterator[tuple[int, int, int]]:
 def record_values(record: Record) -> Mapping[str, Any]:
     """What has become of a job."""
     return {**record._asdict(), "uid": _plain(record.uid)}
+
+
+def kind_values(records: Sequence[Record]) -> list[Mapping[str, Any]]:
+    """What is another than it was of what jobs share."""
+    return [
+        {"id": record.id, "start": record.start, "owner": record.owner, **record.kind._asdict()}
+        for record in records
+        if record.kind is not None
+    ]
 
 
 def query_values(query: Query) -> dict[str, Any]:

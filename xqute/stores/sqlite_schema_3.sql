@@ -21,3 +21,18 @@ END;
 
 -- The builds of a named call, whatever else there is.
 CREATE INDEX job_name ON job (name, id) WHERE name <> '';
+
+-- Limits and resources. What shares nothing has the queue for itself: it is claimed in one statement.
+ALTER TABLE job ADD COLUMN limit_most INTEGER NOT NULL DEFAULT 0;
+
+DROP INDEX job_ready;
+
+CREATE INDEX job_ready ON job (run, priority DESC, tree, depth DESC, id)
+    WHERE status = 2 AND owner = '' AND after = 0 AND limit_key || resources = '';
+
+-- What shares something has a queue for each kind: what holds the first of it holds all of it.
+CREATE INDEX job_sharing
+    ON job (run, limit_key, limit_most, resources, priority DESC, tree, depth DESC, id)
+    WHERE status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> '';
+
+CREATE INDEX job_limited ON job (limit_key) WHERE limit_key <> '' AND owner <> '';

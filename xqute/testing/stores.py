@@ -27,6 +27,7 @@ from .drafts import AWKWARD, NOW, QUEUED, claimed, draft, record, run_row
 from .naming import NamingConformance
 from .needing import NeedingConformance
 from .owning import OwningConformance
+from .sharing import SharingConformance
 
 
 class Interrupted(list[Draft]):
@@ -38,7 +39,7 @@ class Interrupted(list[Draft]):
 
 
 @pytest.mark.asyncio
-class StoreConformance(NamingConformance, NeedingConformance, OwningConformance):
+class StoreConformance(NamingConformance, NeedingConformance, OwningConformance, SharingConformance):
     """Inherit, override the fixture `store`, and say in the attributes what it can't."""
 
     #: Whether it remembers after `close` and `open`.

@@ -92,6 +92,12 @@ class ToyJob:
             return self.trouble
         return f"rc={self.code}" if self.code >= 0 else f"signal={-self.code}"
 
+    def again(self, *, stuck: bool) -> None:
+        """It waits as before it ran; stuck: in error, until somebody looks at it."""
+        self.state, self.held, self.started = "PENDING", stuck, 0.0
+        self.supervisor, self.session = None, 0
+        self.extra = {**self.extra, "error": stuck}
+
     def finish(self, state: str, code: int | None = None) -> None:
         """It has ended."""
         self.state, self.code, self.ended = state, code, time.time()

@@ -12,15 +12,57 @@ from .toysupervisor import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
+    from .toycore import ToyJob
 
-def submit(home: str, script: str, *, lost: bool = False, **known: Any) -> int:
+
+def submit(
+    home: str,
+    script: str,
+    *,
+    lost: bool = False,
+    size: int = 0,
+    environ: Callable[[ToyJob], dict[str, str]] = lambda job: {},
+    **known: Any,
+) -> int:
     """Take a script, to be run as it is now and in the environment of this process; returns its number.
+
+    Args:
+        home: The cluster.
+        script: Its path.
+        lost: Forget it at once.
+        size: Elements of an array, each a job of its own: `extra` says of which array it is, by the number of
+            the first, and which element, from 1.
+        environ: What a job has in its environment besides.
+        known: What the job is to have.
 
     Raises:
         Refused: Says why.
+    """
+    text = read(script)
+    with Table(home) as table:
+        if table.settings["closed"]:
+            raise Refused("the cluster is closed")
+        jobs = [table.new(cwd=os.getcwd(), **known) for _ in range(size or 1)]
+        for element, job in enumerate(jobs, 1):
+            if size:
+                job.extra = {**job.extra, "array": jobs[0].id, "element": element}
+            if lost:
+                del table.jobs[job.id]
+            else:
+                _spool(home, job.id, text, environ(job))
+        ready = table.start()
+    launch(home, ready)
+    return jobs[0].id
+
+
+def read(script: str) -> bytes:
+    """A script.
+
+    Raises:
+        Refused: It is none.
     """
     try:
         with open(script, "rb") as file:
@@ -29,22 +71,12 @@ def submit(home: str, script: str, *, lost: bool = False, **known: Any) -> int:
         raise Refused(f"{script}: {exc.strerror}") from exc
     if not text.startswith(b"#!"):
         raise Refused(f"{script}: no script, it does not begin with #!")
-    with Table(home) as table:
-        if table.settings["closed"]:
-            raise Refused("the cluster is closed")
-        job = table.new(cwd=os.getcwd(), **known)
-        if lost:
-            del table.jobs[job.id]
-        else:
-            _spool(home, job.id, text)
-        ready = table.start()
-    launch(home, ready)
-    return job.id
+    return text
 
 
-def _spool(home: str, number: int, text: bytes) -> None:
+def _spool(home: str, number: int, text: bytes, environ: dict[str, str]) -> None:
     with open(environ_of(home, number), "w", encoding="ascii") as file:
-        json.dump({**os.environ, JOB: mark_of(home, number)}, file)
+        json.dump({**os.environ, JOB: mark_of(home, number), **environ}, file)
     descriptor = os.open(script_of(home, number), os.O_WRONLY | os.O_CREAT, 0o700)
     with open(descriptor, "wb") as copy:
         copy.write(text)

@@ -88,6 +88,7 @@ class Supervisor:
         self.child = 0
         self.grace = 0.0
         self.escaped = False
+        self.asks = "SIGTERM"
         self.owner: list[int] | None = None
         self.wanted = ""
         self.limit = self.force = _NEVER
@@ -102,6 +103,7 @@ class Supervisor:
                 return table.start()
             self.grace, self.escaped = table.settings["grace"], table.settings["escaped"]
             self.owner = table.settings["owner"]
+            self.asks = job.extra.get("asks", self.asks)
             told = self._begin(job)
         trouble = _read_all(told)
         self._watch()
@@ -110,7 +112,11 @@ class Supervisor:
         with Table(self.home) as table:
             if job := table.jobs.get(self.number):
                 job.trouble = trouble
-                job.finish(self.wanted or ("FAILED" if code else "DONE"), code)
+                meant = job.extra.get("codes", {}).get(str(code), "")
+                if meant and not self.wanted:
+                    job.again(stuck=meant == "error")
+                else:
+                    job.finish(self.wanted or ("FAILED" if code else "DONE"), code)
             return table.start()
 
     def _begin(self, job: ToyJob) -> int:
@@ -177,8 +183,9 @@ class Supervisor:
 
     def _ask(self, wanted: str) -> None:
         self.wanted = wanted
-        self._signal(signal.SIGTERM)
-        self.force = time.monotonic() + self.grace
+        if self.asks:
+            self._signal(signal.Signals[self.asks])
+        self.force = time.monotonic() + (self.grace if self.asks else 0)
 
     def _clear(self) -> None:
         """What outlives the script has the rest of the grace when it was asked, and none otherwise."""

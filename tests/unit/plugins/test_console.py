@@ -42,6 +42,9 @@ class Run:
     async def stats(self):
         return Stats(dict(self.counts), 0, 4, self.running, {})
 
+    def why_waits(self, job):
+        return None
+
     def failed_job(self, title="sad", stderr="", *, retry=False):
         """A job of which an attempt just failed."""
         call = make_work(["false"], apply_options(JobOptions(), {"title": title}))

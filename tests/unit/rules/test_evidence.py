@@ -317,3 +317,21 @@ def test_success_needs_an_rc_of_0_in_the_files(status, row):
     if judgement is not None and judgement.event is JobEvent.SUCCEEDED:
         assert row["files"].rc == 0
         assert not row["files"].signal
+
+
+@by_name
+def test_a_kill_that_is_to_be_confirmed_is_over_when_the_scheduler_says_gone(answer):
+    judgement = judge(seen(KILLING, failed(143, "TERM"), answer, confirms=True))
+
+    if answer.presence is Presence.GONE:
+        assert judgement is not None
+        assert judgement.event is JobEvent.KILLED
+    else:
+        assert judgement is None
+
+
+def test_what_ended_well_before_it_was_killed_needs_no_confirmation():
+    judgement = judge(seen(KILLING, FINISHED, THERE[0], confirms=True))
+
+    assert judgement is not None
+    assert judgement.event is JobEvent.SUCCEEDED

@@ -55,6 +55,14 @@ def wait(news, go):
     with open(go, "rb", buffering=0) as file:
         return file.read(3).decode()
 
+def disguised(news, go):
+    with open("/proc/self/stat", "rb") as file:
+        begin, end = map(int, file.read().rpartition(b")")[2].split()[47:49])
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(begin)
+        memory.write(b"x" * (end - begin))
+    return wait(news, go)
+
 def polite(news, told):
     try:
         with open(news, "w") as file:
@@ -255,6 +263,30 @@ async def test_what_the_module_made_for_its_process_goes_with_it(tmp_path, monke
     assert list(folder.iterdir()) == []
 
 
+async def test_calls_that_come_together_wait_for_their_process(calls, monkeypatch) -> None:
+    monkeypatch.setattr(warm, "PATIENCE_SECONDS", BOUND)
+    jobs = [await calls.host.call("calls:whoami") for _ in range(3)]
+
+    assert calls.host.scheduler.submit_jobs_nowait(jobs) is None
+    await calls.host.submit(*jobs)
+    for job in jobs:
+        await calls.host.end(job)
+
+    [runner] = calls.runners
+    assert {result(job)[1] for job in jobs} == {runner.pid}
+
+
+async def test_calls_whose_process_takes_long_begin_without_it(calls, monkeypatch) -> None:
+    monkeypatch.setattr(warm, "PATIENCE_SECONDS", 0.0)
+    jobs = [await calls.host.call("calls:whoami") for _ in range(3)]
+
+    await calls.host.submit(*jobs)
+    for job in jobs:
+        await calls.host.end(job)
+
+    assert {result(job)[1] for job in jobs} == {int(job.uid) for job in jobs}
+
+
 async def test_one_call_alone_starts_no_process_besides_its_own(calls) -> None:
     await calls.result("whoami")
 
@@ -447,6 +479,24 @@ async def test_every_copy_draws_its_own_numbers(calls) -> None:
     await calls.warmed()
 
     assert len({await calls.result("draw") for _ in range(5)}) == 5
+
+
+async def test_a_call_that_wrote_over_its_mark_is_still_known(calls, kind, news, go) -> None:
+    job = await calls.start("disguised", news.path, go.path, **kind)
+    pid = await news.pid()
+    assert processes.mark_of(pid) == b""
+    other = LocalScheduler()
+
+    assert (await other.poll_jobs([job]))[job].presence is Presence.RUNNING
+    Path(job.directory, "job.status").write_text("RUNNING 1\n")
+    assert (await other.poll_jobs([job]))[job].presence is Presence.GONE
+    go.tell("on")
+    await calls.host.end(job)
+
+    job = await calls.start("wait", news.path, go.path, **kind)
+    assert processes.mark_of(await news.pid()) == job.mark.encode()
+    go.tell("on")
+    await calls.host.end(job)
 
 
 async def test_a_second_copy_of_a_start_leaves_without_running(calls, way, tmp_path) -> None:
@@ -725,6 +775,25 @@ async def test_a_call_that_leaves_its_process_in_doubt_is_its_last(calls, name, 
     assert job.uid == str(before)
     assert (after != before, count) == (True, 1)
     await until(lambda: len(children()) == 1)
+
+
+async def test_a_process_that_cannot_serve_is_nothing_that_happened_to_the_job(
+    calls, monkeypatch, caplog
+) -> None:
+    plan = warm.Warm._plan
+
+    def broken(*args):
+        right = plan(*args)
+        return right._replace(argv=(right.argv[0], "-c", "raise SystemExit(3)", *right.argv[-2:]))
+
+    monkeypatch.setattr(warm.Warm, "_plan", broken)
+    job = await calls.start("counted", reuse=True)
+    await calls.host.end(job)
+
+    answer = await calls.host.answer(job)
+    assert (answer.presence, answer.reason) == (Presence.GONE, None)
+    assert len(caplog.records) == 1
+    assert (await calls.result("counted", reuse=True))[1] == 1
 
 
 async def test_what_a_call_changed_is_as_before_for_the_next(calls) -> None:

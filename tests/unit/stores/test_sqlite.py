@@ -60,6 +60,27 @@ async def main():
 asyncio.run(main())
 """
 
+CLAIM_LIMITED = """
+from xqute.rules.limits import Spare, choose
+from xqute.store import Record
+
+async def main():
+    store = SqliteStore(path)
+    await store.open()
+    print("ready", flush=True)
+    sys.stdin.read()
+    run = sys.argv[2]
+    def fitting(queues, claimed, limits):
+        return choose(queues, claimed, limits, Spare(4)).taken
+    while (await store.counts(run)).get(2):
+        for row in await store.claim(run, run, 4, 0.0, fitting):
+            print((await store.claimed())["align"])
+            await store.record([Record(row.id, row.start, 6, 1, "", "", 0.0, False)])
+        await asyncio.sleep(0)
+    await store.close()
+asyncio.run(main())
+"""
+
 DIE_AFTER_ACCEPT = """
 async def main():
     store = SqliteStore(path)
@@ -419,6 +440,21 @@ async def test_processes_never_claim_the_same_start(store, path) -> None:
     assert {row.start for row in await store.page(Query(limit=1000))} == {1}
 
 
+async def test_a_limit_holds_for_eight_processes(store, path) -> None:
+    runs = [f"run{number}" for number in range(8)]
+    for run in runs:
+        await store.accept(run, [JOB._replace(limit_key="align", limit_most=3)] * 40)
+    processes = [await child(CLAIM_LIMITED, path, run) for run in runs]
+    for process in processes:
+        await ready(process)
+
+    said = [int(word) for words in await finished(*processes) for word in words]
+
+    assert len(said) == 320  # each job was claimed once
+    assert max(said) == 3
+    assert dict(await store.claimed()) == {}
+
+
 # Death of its process
 
 
@@ -459,7 +495,7 @@ async def test_others_of_the_process_may_write_while_many_jobs_are_accepted(stor
 
 async def test_the_claim_walks_the_index_of_ready_jobs_and_sorts_nothing(store) -> None:
     claim = statements()["claim"]
-    values = {"owner": "me", "run": "run", "count": 1}
+    values = {"owner": "me", "run": "run", "count": 1, "choosing": True}
 
     plan = store._connection.execute(f"EXPLAIN QUERY PLAN {claim}", values).fetchall()
 

@@ -3,6 +3,8 @@
 - `scheduler`: what the engine asks for.
 - `exits`: starts that this process is the parent of; an exit is an event, never found by asking.
 - `ending`: ends everything of a job, or what its wrapper left behind: politely, then firmly.
+- `warm`: which Python calls a process serves that has imported their module already; with `runners`,
+  `helpers` and `served`.
 - `processes`: what /proc says, and signals that can't meet a stranger.
 
 A process id may be given to a stranger as soon as its owner was waited for and its group is empty.

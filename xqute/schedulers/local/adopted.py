@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ... import metadir
 from ...job import Job
+from ...states import FileState
 from . import processes
 from .exits import Start
 from .processes import Process
@@ -41,11 +43,31 @@ class Adopted(Start):
 
 def wrapper_of(job: Job) -> Process | None:
     """The wrapper of a job that another process started, when it runs."""
-    process = processes.read(int(job.uid)) if job.uid.isdecimal() else None
+    return process_of(job, int(job.uid)) if job.uid.isdecimal() else None
+
+
+def process_of(job: Job, pid: int) -> Process | None:
+    """The process with this number, when it runs and is the job's."""
+    process = processes.read(pid)
     if process is None:
         return None
     ours = processes.mark_of(process.pid) == job.mark.encode()
-    return process if ours else None
+    return process if ours or _has_the_claim(process, job) else None
+
+
+def _has_the_claim(process: Process, job: Job) -> bool:
+    """Whether it claimed the start, and has written over its mark since (`setproctitle`).
+
+    Who got its number after it started later than the claim was made.
+    """
+    claimed = metadir.claimed_at(job.directory)
+    if process.session != process.pid or claimed is None or processes.started(process) > claimed:
+        return False
+    try:
+        news = metadir.read_news(job.directory)
+    except OSError:
+        return False
+    return news.state is FileState.RUNNING and news.pid == process.pid
 
 
 async def find_wrappers(jobs: Sequence[Job], scripts: Mapping[Job, str]) -> dict[Job, int]:

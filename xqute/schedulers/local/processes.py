@@ -81,6 +81,11 @@ def ticks_now() -> int:
     return int(time.clock_gettime(_BOOTTIME) * _TICKS)
 
 
+def started(process: Process) -> float:
+    """When it started, in UTC seconds as files have them."""
+    return time.time() - time.clock_gettime(_BOOTTIME) + process.since / _TICKS
+
+
 def send(process: Process, *signals: int) -> None:
     """Signal exactly this process, or nobody when it has ended."""
     try:

@@ -24,7 +24,7 @@ from .exits import HAS_PIDFDS, Exits, Start
 from .leftovers import Leftovers
 from .processes import Process
 from .reasons import REBOOTED, reason_of
-from .runners import UNTOLD
+from .served import UNTOLD
 from .starting import Starting, descriptor_limit, refusal, snapshot
 from .warm import Warm
 
@@ -126,7 +126,8 @@ class LocalScheduler(Scheduler):
         again = [job for job in jobs if job.start > 1]
         refused = await self._clear(again) if again else {}
         if self._warm is not None:
-            await self._warm.wait_for(jobs)
+            self._warm.look(snapshot())
+            await self._warm.wait_for(jobs, lambda job: job.script(self))
         return self._start_all(jobs, refused)
 
     def submit_jobs_nowait(self, jobs: Sequence[Job]) -> Sequence[Outcome] | None:

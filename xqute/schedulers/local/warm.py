@@ -1,9 +1,9 @@
 """Which Python calls a warm process serves, and which one.
 
 A call begins in a fresh interpreter, below the shell wrapper, unless a process that has imported its
-module is there. Such a process is started when a second call of the same module comes, and nobody waits
-for it: until it is ready calls begin as they would without it. Calls of tasks that may share a process
-(`reuse=True`) share one from the first on.
+module is there. Such a process is started when a second call of the same module comes. Calls wait a
+moment for it; after that, and until it is ready, they begin as they would without it. Calls of tasks that
+may share a process (`reuse=True`) share one from the first on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ...inside.line import SPARES
 from ...job import Job
 from . import processes
 from .exits import HAS_PIDFDS, Start
-from .runners import ROOM, Helper, Plan, Runner, Worker
+from .helpers import ROOM, Helper, Plan
+from .runners import Runner, Worker
 from .starting import Starting
 
 log = logging.getLogger("xqute.local")
@@ -34,6 +35,9 @@ WORTH: Final = 2
 #: Warm processes that may be idle, and modules that are counted.
 HELPERS_MAX: Final = 8
 COUNTED_MAX: Final = 256
+
+#: What a call waits for a process that is being started, at most; then it begins without it.
+PATIENCE_SECONDS: Final = 0.4
 
 #: How long an import may take, and a copy; and how long a process stays that nobody needs.
 IMPORT_SECONDS: Final = 60.0
@@ -89,23 +93,44 @@ class Warm:
 
     # Which calls
 
-    def wants(self, jobs: Sequence[Job]) -> Runner | None:
-        """A runner that serves some of these, and has too few copies for all of them now."""
-        wanted: Counter[Runner] = Counter()
+    def wants(self, jobs: Sequence[Job]) -> bool:
+        """Whether some of these may soon have a copy that is not there yet."""
+        return any(self._lacks(key, len(calls)) for key, calls in self._by_key(jobs).items())
+
+    def _by_key(self, jobs: Sequence[Job]) -> dict[Key, list[Job]]:
+        """The calls among them that a copy could serve."""
+        found: dict[Key, list[Job]] = {}
         for job in jobs:
             key = key_of(job)
-            runner = self._runners.get(key) if key is not None else None
-            if runner is not None and runner.ready and runner.alive:
-                wanted[runner] += 1
-        return next((runner for runner, calls in wanted.items() if runner.spares < min(calls, SPARES)), None)
+            if key is not None and not key.reuse and key not in self._refused:
+                found.setdefault(key, []).append(job)
+        return found
 
-    async def wait_for(self, jobs: Sequence[Job]) -> None:
+    def _lacks(self, key: Key, calls: int) -> bool:
+        runner = self._runners.get(key)
+        if runner is None:
+            return self._seen[key] + calls >= WORTH
+        if not runner.ready:
+            return runner.alive and self._loop.time() < runner.begun + PATIENCE_SECONDS
+        return runner.spares < min(calls, SPARES)
+
+    async def wait_for(self, jobs: Sequence[Job], script_of: Callable[[Job], str]) -> None:
         """Until there is a copy for each that is served by one; not long."""
-        while (runner := self.wants(jobs)) is not None:
-            try:
-                async with asyncio.timeout(COPY_SECONDS):
-                    await runner.has(runner.spares + 1)
-            except TimeoutError:
+        for key, calls in self._by_key(jobs).items():
+            if not self._lacks(key, len(calls)):
+                continue
+            runner = self._runners.get(key) or self._begin(key, calls[0], script_of(calls[0]))
+            if runner is not None:
+                await self._wait_for(runner, min(len(calls), SPARES))
+
+    async def _wait_for(self, runner: Runner, copies: int) -> None:
+        was_ready = runner.ready
+        until = self._loop.time() + COPY_SECONDS if was_ready else runner.begun + PATIENCE_SECONDS
+        try:
+            async with asyncio.timeout_at(until):
+                await runner.has(copies)
+        except TimeoutError:
+            if was_ready:  # it can't make any; while it imports, calls begin without it
                 self._retire(runner)
 
     def look(self, environ: Mapping[bytes, bytes]) -> None:
@@ -135,7 +160,13 @@ class Warm:
         if len(self._seen) >= COUNTED_MAX:
             self._seen.clear()
         self._seen[key] += 1
-        if self._seen[key] < WORTH or not self._make_room():
+        if self._seen[key] >= WORTH:
+            self._begin(key, job, script)
+        return None  # it is not ready yet
+
+    def _begin(self, key: Key, job: Job, script: str) -> Runner | None:
+        """Start a runner; None: it can't be."""
+        if not self._make_room():
             return None
         with suppress(OSError, XquteError):  # then without
             self._runners[key] = runner = Runner(
@@ -143,7 +174,8 @@ class Warm:
             )
             self._keep(runner)
             self._loop.call_later(IMPORT_SECONDS, self._hurry, key, runner)
-        return None  # it is not ready yet
+            return runner
+        return None
 
     def _reuse(self, key: Key, job: Job, script: str) -> Start | None:
         workers = [worker for worker in self._workers.get(key, ()) if worker.alive]

@@ -1,0 +1,167 @@
+"""Managers of a batch scheduler that die around a submission: with real processes, on a toy cluster."""
+
+import signal
+import subprocess
+
+import pytest
+
+from tests.crash.sessions import wait_for
+from xqute.testing import ToyCluster
+from xqute.testing.toyslurm import Slurm
+
+FOUR = """
+xqute = make(scheduler="slurm", scheduler_rate=None, resume=True)
+xqute.scheduler.poll_seconds = xqute.scheduler.grace_seconds = 0.5
+jobs = await xqute.push_many([hold(name, f"echo {name}; exit 0") for name in "abcd"], retries=2)
+(HERE / "pushed").touch()
+report = await xqute.run_until_complete()
+tell(ok=report.ok, results=[await job for job in jobs], starts=[job.start for job in jobs])
+"""
+
+DONE = {"ok": True, "results": list("abcd"), "starts": [1] * 4}
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    with ToyCluster(tmp_path / "cluster", face=Slurm, slots=8, grace=0.3, keep=60) as cluster:
+        monkeypatch.setenv("PATH", cluster.path)
+        yield cluster
+
+
+@pytest.fixture
+def deadly(cluster, tmp_path, monkeypatch):
+    """An sbatch that ends the manager which runs it, once: before or after it does what it was asked."""
+
+    def deadly(*, before):
+        folder = tmp_path / "deadly"
+        folder.mkdir()
+        shim = folder / "sbatch"
+        kill, submit = f"mkdir '{folder}/done' 2>/dev/null && kill -9 $PPID", f"'{cluster.bin}/sbatch' \"$@\""
+        lines = [kill + " && exit 1", submit] if before else [submit, kill]
+        shim.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+        shim.chmod(0o700)
+        monkeypatch.setenv("PATH", f"{folder}:{cluster.path}")
+
+    return deadly
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
+def test_a_manager_that_dies_around_a_submission_repeats_and_loses_nothing(sessions, cluster, deadly, before):
+    deadly(before=before)
+    first = sessions.start(FOUR)
+    sessions.end(first)
+    sessions.go(*"abcd")
+
+    assert sessions.facts(FOUR) == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+    assert len(cluster.calls("sbatch")) == 1
+
+
+def test_what_waits_in_the_queue_is_found_there_by_its_name(sessions, cluster, deadly):
+    deadly(before=False)
+    let_go = cluster.hold()
+    sessions.end(sessions.start(FOUR))
+    (sessions.here / "pushed").unlink()
+
+    second = sessions.start(FOUR)
+    wait_for((sessions.here / "pushed").exists)
+    wait_for(lambda: len(cluster.calls("squeue")) >= 2)
+    let_go()
+    sessions.go(*"abcd")
+    said = sessions.end(second)
+
+    assert said.code == 0, said.err
+    assert said.facts == DONE
+    assert len(cluster.calls("sbatch")) == 1
+    assert {job.uid.partition("_")[0] for job in sessions.jobs()} == {"1"}
+
+
+def test_what_was_submitted_is_not_submitted_again_while_the_scheduler_can_not_be_asked(
+    sessions, cluster, deadly
+):
+    deadly(before=False)
+    sessions.end(sessions.start(FOUR))
+    mend = cluster.fault("fail")
+    (sessions.here / "pushed").unlink()
+
+    second = sessions.start(FOUR)
+    wait_for(lambda: len(cluster.calls("squeue")) >= 2)
+    mend()
+    sessions.go(*"abcd")
+    said = sessions.end(second)
+
+    assert said.code == 0, said.err
+    assert said.facts == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+    assert len(cluster.calls("sbatch")) == 1
+
+
+def test_the_next_manager_goes_on_with_the_jobs_of_one_that_was_killed(sessions, cluster):
+    sessions.killed(FOUR, *"abcd")
+    sessions.go(*"abcd")
+
+    assert sessions.facts(FOUR) == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+    assert len(cluster.calls("sbatch")) == 1
+
+
+def test_what_the_queue_has_forgotten_meanwhile_is_known_by_its_files(sessions, cluster):
+    sessions.killed(FOUR, *"abcd")
+    sessions.go(*"abcd")
+    wait_for(lambda: not any(job.live for job in cluster.jobs().values()))
+    cluster.set(keep=0)
+    wait_for(lambda: not cluster.jobs())
+
+    assert sessions.facts(FOUR) == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+
+
+def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(sessions, cluster, tmp_path):
+    sessions.killed(FOUR, *"abcd")
+    for number in list(cluster.jobs()):
+        cluster.lose(number)
+    other = tmp_path / "other.sh"
+    other.write_text("#!/bin/sh\nsleep 60\n")
+    with (cluster.home / "table.json").open("r+") as file:
+        text = file.read().replace('"last": 4', '"last": 0')
+        file.seek(0)
+        file.write(text)
+    subprocess.run([cluster.bin / "sbatch", "--array=1-4", other], check=True, capture_output=True)
+    sessions.go(*"abcd")
+
+    facts = sessions.facts(FOUR)
+
+    assert facts["results"] == list("abcd")
+    assert sessions.ran == dict.fromkeys("abcd", 2)
+    assert all(job.live for job in cluster.jobs().values() if job.name == "other.sh")
+
+
+def live(cluster):
+    return [job for job in cluster.jobs().values() if job.live]
+
+
+def test_an_interrupt_cancels_all_by_one_command_and_waits_for_their_end(sessions, cluster):
+    session = sessions.start(FOUR)
+    sessions.wait_up(session, *"abcd")
+
+    session.send_signal(signal.SIGINT)
+    said = sessions.end(session)
+
+    assert said.code == -signal.SIGINT, said.err
+    assert not live(cluster)
+    assert len(cluster.calls("scancel")) == 1
+
+
+def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, cluster):
+    detaching = FOUR.replace("resume=True", 'resume=True, on_interrupt="detach"')
+    session = sessions.start(detaching)
+    sessions.wait_up(session, *"abcd")
+
+    session.send_signal(signal.SIGINT)
+    sessions.end(session)
+    assert len(live(cluster)) == 4
+    sessions.go(*"abcd")
+
+    assert sessions.facts(detaching) == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+    assert not cluster.calls("scancel")

@@ -1,0 +1,56 @@
+"""The scheduler of Grid Engine keeps every promise at a real Grid Engine."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.conformance.test_sge import Refusable, SgeConformance
+
+pytestmark = pytest.mark.live
+
+
+def ask(*argv):
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+class RealSge(SgeConformance):
+    def scheduler_of(self, **options):
+        scheduler = Refusable(scheduler_rate=None, **options)
+        scheduler.poll_seconds = scheduler.grace_seconds = 0.5
+        return scheduler
+
+    @pytest.fixture
+    def scheduler(self, sge_clients):
+        return self.scheduler_of()
+
+    def another(self, scheduler):
+        return self.scheduler_of()
+
+    @pytest.fixture(autouse=True)
+    def connection(self, monkeypatch, sge_clients):
+        self.environment = monkeypatch
+        yield
+        ask("qmod", "-e", "all.q")
+
+    def disconnect(self, scheduler):
+        port = os.environ["SGE_QMASTER_PORT"]
+        self.environment.setenv("SGE_QMASTER_PORT", "1")
+        return lambda: self.environment.setenv("SGE_QMASTER_PORT", port)
+
+    def hold(self, scheduler):
+        ask("qmod", "-d", "all.q")
+        return lambda: ask("qmod", "-e", "all.q")
+
+
+class TestRealSge(RealSge):
+    """Several jobs are an array."""
+
+
+class TestRealSgeWithoutArrays(RealSge):
+    supports = tuple(name for name in SgeConformance.supports if name != "batch_submit")
+    test_many_jobs_are_submitted_by_few_commands = None  # what it can't do is no skipped live test
+
+    @pytest.fixture
+    def scheduler(self, sge_clients):
+        return self.scheduler_of(scheduler_array_limit=1)

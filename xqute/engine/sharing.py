@@ -1,0 +1,135 @@
+"""What jobs share: the resources of this process, and the limits of the whole store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import StoreUnavailable
+from ..job import Job
+from ..options import JobOptions, needs_text
+from ..report import Use
+from ..rules.limits import Choice, Kind, Rank, Spare, choose, needs_of
+from ..settings import MAX_WAIT_SECONDS
+from ..states import Reason, WaitReason
+from ..store import Store
+
+
+def kind_of(options: JobOptions, attempt: int) -> Kind:
+    """What a job shares with others in an attempt (from 1)."""
+    key, most = options.limit or ("", 0)
+    return Kind(key, most, needs_text(options, attempt))
+
+
+@dataclass(slots=True)
+class Sharing:
+    """Decides inside the claim, and knows afterwards why jobs are held.
+
+    Attributes:
+        total: The resources of this process, by name; those not named here are not counted.
+        limits: The store's numbers that were given to this `Xqute`.
+        max_wait: Seconds after which a kind that waits for resources is passed over no more.
+        keys: The names of the limits that the store has.
+        held: Why the jobs of a kind may not start now, as the last choice found.
+        since: How long they have waited for resources; loop time.
+    """
+
+    total: Mapping[str, float] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    max_wait: float = MAX_WAIT_SECONDS
+    keys: set[str] = field(default_factory=set)
+    held: dict[Kind, Reason] = field(default_factory=dict)
+    since: dict[Kind, float] = field(default_factory=dict)
+
+    async def declare(self, store: Store) -> None:
+        """Tell the store the limits that were given, once, and learn which it has."""
+        while self.limits:
+            key, most = next(iter(self.limits.items()))
+            await store.set_limit(key, most)
+            del self.limits[key]
+        self.keys = set(await store.limits())
+
+    def used(self, jobs: Iterable[Job]) -> dict[str, float]:
+        """What claimed jobs take of what is counted."""
+        used = dict.fromkeys(self.total, 0.0)
+        for job in jobs if used else ():
+            for name, need in needs_of(needs_text(job.call.options, job.next_attempt)).items():
+                if name in used:
+                    used[name] += need
+        return used
+
+    async def set(self, store: Store, key: str, most: int | None) -> None:
+        """Change one of the store's numbers."""
+        self.limits.pop(key, None)
+        await store.set_limit(key, most)
+        self.keys = set(await store.limits())
+
+    def in_use(self, jobs: Iterable[Job]) -> dict[str, Use]:
+        """How much of each resource claimed jobs take."""
+        used = self.used(jobs)
+        return {name: Use(used[name], total) for name, total in self.total.items()}
+
+    @staticmethod
+    async def limits_in_use(store: Store) -> dict[str, Use]:
+        """How many jobs of each limit are claimed in the whole store; none when it can't be read now."""
+        try:
+            limits, claimed = await store.limits(), await store.claimed()
+        except StoreUnavailable:
+            return {}
+        return {key: Use(claimed.get(key, 0), limits.get(key)) for key in sorted({*limits, *claimed})}
+
+    def why(self, job: Job) -> Reason | None:
+        """Why a job that may run is not started; None: it is not held, as far as is known."""
+        return self.held.get(kind_of(job.call.options, job.next_attempt)) if self.held else None
+
+    @property
+    def limited(self) -> bool:
+        """Whether jobs are held that another process may let go."""
+        return any(reason.code == WaitReason.LIMIT for reason in self.held.values())
+
+
+class Chooser:
+    """One claim's choice.
+
+    Args:
+        sharing: What is shared.
+        jobs: Those that are claimed already.
+        forks: How many more would start at once. ahead: How many more are had ready.
+        now: Loop time.
+    """
+
+    def __init__(self, sharing: Sharing, jobs: Iterable[Job], forks: int, ahead: int, now: float) -> None:
+        """Nothing is chosen yet."""
+        self._sharing = sharing
+        used = sharing.used(jobs)
+        free = {name: total - used[name] for name, total in sharing.total.items()}
+        late = {kind for kind, since in sharing.since.items() if now - since >= sharing.max_wait}
+        self._spare = Spare(forks, ahead, sharing.total, free, late)
+        self._now = now
+        self._kinds: frozenset[Kind] = frozenset()
+        self._choice = Choice([], {}, {}, set())
+
+    def __call__(
+        self,
+        queues: Mapping[Kind, Iterator[Rank]],
+        running: Mapping[str, int],
+        limits: Mapping[str, int],
+    ) -> list[int]:
+        """The ids to claim: those that may start, and those that never can."""
+        self._kinds = frozenset(queues)
+        self._choice = choose(queues, running, limits, self._spare)
+        return [*self._choice.taken, *self._choice.refused]
+
+    def settle(self) -> Mapping[int, Reason]:
+        """The claim is done: keep why others are held; returns which of the claimed are to be refused."""
+        choice, sharing = self._choice, self._sharing
+        sharing.held = choice.held
+        waited = {kind: since for kind, since in sharing.since.items() if kind in self._kinds}
+        short = [kind for kind, reason in choice.held.items() if reason.code == WaitReason.RESOURCES]
+        fresh = {kind: waited.get(kind, self._now) for kind in short}
+        # Of what was not looked at, nothing is known anew; whose turn came begins to wait anew.
+        kept = {kind: since for kind, since in waited.items() if kind not in choice.seen}
+        sharing.since = {**kept, **fresh}
+        for kind in choice.started & fresh.keys():
+            sharing.since[kind] = self._now
+        return choice.refused
