@@ -241,4 +241,4 @@ def _bytes(text: str) -> float:
 
 def _seconds(text: str) -> float:
     """00:01:00 or 60."""
-    return sum(float(part or 0) * 60**place for place, part in enumerate(reversed(text.split(":"))))
+    return sum((float(part or 0) * 60.0**place for place, part in enumerate(reversed(text.split(":")))), 0.0)
