@@ -515,6 +515,23 @@ async def test_a_result_of_an_earlier_session_that_is_outdated_is_not_taken_for_
     assert job.result()[2] == b.result()
 
 
+@pytest.mark.parametrize("xqute", [None, "memory://"], ids=["sqlite", "memory"], indirect=True)
+async def test_what_is_built_keeps_to_the_limit_of_its_task(xqute, ran):
+    await xqute.set_limit(make.name, 0)
+    building = asyncio.ensure_future(xqute.build(A))
+    await until(lambda: [str(job.reason) for job in xqute.jobs] == [f"limit {make.name} 0/0"])
+
+    await xqute.set_limit(make.name, 1)
+    async with asyncio.timeout(30):
+        job = await building
+
+    assert (job.name, job.status) == ("A", JobStatus.FINISHED)
+    await job.archive()
+    assert await xqute.find(name="A") == []
+    assert await xqute.find(name="A", archived=True) == [job]
+    assert ran() == ["A"]
+
+
 def test_the_module_can_be_imported_again_and_means_the_same():
     again = importlib.reload(jobcontrol_calls)
 
