@@ -136,8 +136,8 @@ async def main():
             sys.exit(f"demo: {tool} is needed, and not on the PATH")
     modules = standard_library(args.limit)
     clear(args.metadir)
-    place, forks = sysconfig.get_path("stdlib"), args.forks or "many"
-    print(f"compressing {len(modules)} modules of {place}, {forks} at a time")
+    library, several = sysconfig.get_path("stdlib"), args.forks or "many"
+    print(f"compressing {len(modules)} modules of {library}, {several} at a time")
     jobs, report = await compress(modules, args)
     wrong = list(trouble(jobs, modules))
     show(jobs, modules, report, args.metadir)

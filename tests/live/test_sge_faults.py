@@ -72,6 +72,12 @@ def master():
     return int((Path(os.environ["SGE_ROOT"]).parent / "spool/qmaster/qmaster.pid").read_text())
 
 
+def state_of(job):
+    """What its list says of a job."""
+    states = [row.split()[4] for row in run("qstat").splitlines() if row.split()[0] == job.uid]
+    return states[0] if states else ""
+
+
 def shepherd_of(wrapper):
     """The process that watches a job for it."""
     shepherd = int(Path(f"/proc/{wrapper}/stat").read_text().rpartition(")")[2].split()[1])
@@ -132,7 +138,7 @@ async def test_a_kill_that_reaches_nobody_is_not_said_to_be_over(make, tmp_path)
         run(HERE / "sge", "execd-kill")
         try:
             killing = asyncio.create_task(job.kill(grace=1))
-            await until(lambda: " dr " in run("qstat"))
+            await until(lambda: state_of(job).startswith("d"))
             await asyncio.wait([killing], timeout=3)
             lived = [job.status, killing.done(), bool(toyprocs.since(int(runs(tmp_path)[0])))]
             go.touch()

@@ -12,6 +12,7 @@ from ..scheduler import Scheduler
 from ..settings import ARRAY_LIMIT
 from ..states import Answer
 from .batching import plain_name
+from .portable import Portable
 
 
 class Listed(NamedTuple):
@@ -47,6 +48,7 @@ class Adapter(Scheduler):
 
     Class attributes a subclass sets:
         programs: Its commands: name of the option → the program.
+        portable: How it is asked for cpus, mem, gpus and time.
         directive: How a line for the scheduler begins in a script.
         index_variable: The environment variable with the number of an array's element.
         foreign_env: Prefixes of environment variables that change what its commands do.
@@ -57,6 +59,7 @@ class Adapter(Scheduler):
     """
 
     programs: ClassVar[Mapping[str, str]] = {}
+    portable: ClassVar[Mapping[str, Portable]] = {}
     directive: ClassVar[str] = "#"
     index_variable: ClassVar[str] = ""
     foreign_env: ClassVar[tuple[str, ...]] = ()

@@ -34,9 +34,9 @@ from ..settings import (
     SINGLES_AT_ONCE,
 )
 from ..states import Answer, Presence
-from . import batches, batching
+from . import batches, batching, portable
 from .adapter import Adapter, Limits, Listed
-from .batching import Element, Rate
+from .batching import Element, Rate, expand
 from .touch import Touch
 
 log = logging.getLogger("xqute.batch")
@@ -146,7 +146,10 @@ class BatchScheduler(Adapter):
     # Submitting
 
     def directives(self, job: Job) -> Sequence[str]:
-        return [f"{self.directive} {line}" for line in self.own_directives(job)]
+        amounts = job.call.options.amounts(job.next_attempt)
+        given = [(name.replace("_", "-"), value) for name, value in expand(self.config, self.option_prefixes)]
+        lines = [*self.own_directives(job), *portable.lines(amounts, self.portable, given)]
+        return [f"{self.directive} {line}" for line in lines]
 
     async def submit_job(self, job: Job) -> int | str:
         outcome = await self._submit_one(job)

@@ -14,6 +14,7 @@ from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
 from .batching import expand, ranges
+from .portable import GRID_ENGINE
 
 log = logging.getLogger("xqute.sge")
 
@@ -65,6 +66,7 @@ class SgeScheduler(BatchScheduler):
         **(BatchScheduler.options or {}),
         **{program: f"the path of {program}" for program in programs},
     }
+    portable = GRID_ENGINE
     option_prefixes = ("sge_", "qsub_")
     directive = "#$"
     index_variable = "SGE_TASK_ID"
@@ -241,4 +243,4 @@ def _bytes(text: str) -> float:
 
 def _seconds(text: str) -> float:
     """00:01:00 or 60."""
-    return sum((float(part or 0) * 60.0**place for place, part in enumerate(reversed(text.split(":")))), 0.0)
+    return sum(float(part or 0) * 60.0**place for place, part in enumerate(reversed(text.split(":"))))

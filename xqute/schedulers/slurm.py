@@ -15,6 +15,7 @@ from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
 from .batching import expand, ranges
+from .portable import SLURM
 
 log = logging.getLogger("xqute.slurm")
 
@@ -63,12 +64,9 @@ class SlurmScheduler(BatchScheduler):
 
     name = "slurm"
     programs: ClassVar[Mapping[str, str]] = {
-        "sbatch": "sbatch",
-        "squeue": "squeue",
-        "scancel": "scancel",
-        "scontrol": "scontrol",
-        "sacct": "sacct",
+        name: name for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct")
     }
+    portable = SLURM
     options: ClassVar[Mapping[str, str] | None] = {
         **(BatchScheduler.options or {}),
         **{program: f"the path of {program}" for program in programs},

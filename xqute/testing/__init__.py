@@ -3,7 +3,8 @@
 - `SchedulerConformance`: the promises of a scheduler, to be inherited; `Bench`: what it tries one on.
 - `StoreConformance`: the promises of a store, to be inherited.
 - `FakeScheduler`, `TellingFakeScheduler`: run no processes; they act a `Play` for each start.
-- `ToyCluster`: a batch system in a directory, which really starts processes, with switches for faults.
+- `ToyCluster`: a batch system in a directory, which really starts processes, with switches for faults; with
+  `face=toyslurm.Slurm` or `toysge.Sge` its commands are those of Slurm or Grid Engine.
 - `AutojumpLoop`, `clock_time`: virtual time, which jumps; `Stalled`: nothing will ever happen again.
 
 Each is loaded when it is first used; the suites need pytest and pytest-asyncio.

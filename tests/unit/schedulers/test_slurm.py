@@ -6,9 +6,11 @@ import re
 import pytest
 
 from xqute import Answer, BackendAnswerError, OptionError, Presence, Reason
+from xqute.options import JobOptions
 from xqute.schedulers.adapter import Limits
 from xqute.schedulers.names import find_scheduler
 from xqute.schedulers.slurm import SlurmScheduler
+from xqute.work import Work
 
 HEAD = "xq|JOBID|ARRAY_JOB_ID|STATE|REASON|NODELIST|TIME_LIMIT|NAME\n"
 
@@ -29,6 +31,9 @@ def slurm(tmp_path):
 
 class AJob:
     """As much of a job as a directive needs."""
+
+    call = Work(("true",), JobOptions())
+    next_attempt = 1
 
 
 def lines(scheduler):
