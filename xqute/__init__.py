@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         JobKilled,
         JobNotFound,
         MetadirError,
+        MissingDependencies,
         NoEventLoop,
         OptionError,
         Reject,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .plugin import simplug
     from .producer import Xqute
     from .report import Report
+    from .rules.freshness import BuildStatus
     from .scheduler import Scheduler
     from .states import Answer, JobErrorStrategy, JobStatus, Presence, Reason, Status
     from .store import Store
@@ -60,6 +62,7 @@ _HOMES = {
         "JobKilled",
         "JobNotFound",
         "MetadirError",
+        "MissingDependencies",
         "NoEventLoop",
         "OptionError",
         "Reject",
@@ -81,6 +84,7 @@ _HOMES = {
     "plugin": ("simplug",),
     "producer": ("Xqute",),
     "report": ("Report",),
+    "rules.freshness": ("BuildStatus",),
     "scheduler": ("Scheduler",),
     "states": ("Answer", "JobErrorStrategy", "JobStatus", "Presence", "Reason", "Status"),
     "store": ("Store",),
@@ -93,6 +97,7 @@ __all__ = [
     "BackendAnswerError",
     "BackendFull",
     "BackendUnavailable",
+    "BuildStatus",
     "Call",
     "CommandFailed",
     "CurrentJob",
@@ -108,6 +113,7 @@ __all__ = [
     "JobStatus",
     "LogLine",
     "MetadirError",
+    "MissingDependencies",
     "NoEventLoop",
     "OptionError",
     "Presence",

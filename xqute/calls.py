@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, NoReturn, overload
 
 from .errors import OptionError
+from .naming import Naming
 from .options import OPTION_NAMES, JobOptions, apply_options, refuse_unknown
 from .pickling import find_by_name, is_call_type, is_job_type, name_of
 from .printable import printable
@@ -31,6 +32,7 @@ class Call:
         args, kwargs: The arguments of the function.
         given: Its own options.
         needs: Calls and jobs that must end well before it, without being arguments.
+        naming: What its builds are found by, where its result is kept up to date.
     """
 
     __xqute_call__: ClassVar[bool] = True
@@ -40,6 +42,7 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[Any, ...] = ()
+    naming: Naming | None = None
 
     def after(self, *needs: Any) -> Call:
         """The same call, to start only after these calls and jobs ended well.
@@ -51,7 +54,7 @@ class Call:
         for need in needs:
             if not (is_call_type(type(need)) or is_job_type(type(need))):
                 raise OptionError(f"after() takes calls and jobs, not {shown_value(need)}{_hint(need)}")
-        return Call(self.what, self.args, self.kwargs, self.given, (*self.needs, *needs))
+        return replace(self, needs=(*self.needs, *needs))
 
     def options(self, **options: Any) -> Call:
         """The same call with options of its own, which win over those of `push()` and of its task.
@@ -62,7 +65,33 @@ class Call:
         given = {**self.given, **options}
         if "env" in options and "env" in self.given:
             given["env"] = {**self.given["env"], **options["env"]}
-        return Call(self.what, self.args, self.kwargs, given, self.needs)
+        return replace(self, given=given)
+
+    def named(
+        self,
+        name: str,
+        *,
+        title: str = "",
+        tags: Iterable[str] = (),
+        notes: str = "",
+        protected: bool = False,
+    ) -> Call:
+        """The same call, whose result is kept up to date under a name: see `Xqute.build`.
+
+        >>> pages = cmd("wget", "-m", "https://example.org").named("pages", tags=["crawl"])
+
+        Args:
+            name: What its builds are found by, in the whole store.
+            title: A label for people.
+            tags: Words to find its jobs by, beside those given as an option.
+            notes: Whatever is good to know of it.
+            protected: What was built is not built again, nor deleted, unless that is forced.
+
+        Raises:
+            OptionError: The name is not one word or line, or something else is not what it says.
+        """
+        words = tags if isinstance(tags, str) else tuple(tags)  # a str is refused there
+        return replace(self, naming=Naming(name, title, words, notes, protected))  # type: ignore[arg-type]
 
     @property
     def name(self) -> str:

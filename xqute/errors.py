@@ -15,6 +15,7 @@ XquteError
 │  └─ SchemaMismatch             written by a newer xqute
 ├─ MetadirError                  the metadir can't be made, written or found again
 ├─ NoEventLoop                   made or called where no event loop runs
+├─ MissingDependencies           results that a build needs are not there, and it may not build them
 ├─ JobNotFound (LookupError)     no such job in the store
 ├─ RunNotFound (LookupError)     no such run in the store
 ├─ RunOwned                      another process owns the run, or took it over
@@ -105,6 +106,15 @@ class MetadirError(XquteError):
 
 class NoEventLoop(XquteError, RuntimeError):
     """Made or called where no event loop runs."""
+
+
+class MissingDependencies(XquteError):
+    """Results that a build needs are not there, and it was told to build none; `.names` says which."""
+
+    def __init__(self, message: str, names: Sequence[str] = ()) -> None:
+        """Keep the names of the calls beside the sentence."""
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class JobNotFound(XquteError, LookupError):

@@ -5,6 +5,7 @@ progress 3 10 frame 3        current, total (100 when left out), message
 progress@a/b 1 4 message     the same for one of nested bars
 stage align                  what it does now
 stage@2/5 align              the same, as the second of five stages
+stage@2/5@1763728802.512 …   the same, with the time when it began (UTC seconds)
 skip nothing new             it had nothing to do
 log warning text             a line for the log
 require 4f1c                 it needs the calls in job.call.4f1c first
@@ -49,6 +50,7 @@ class Event(NamedTuple):
         current, total: Of a progress; of a stage, its number and how many there are (0: not told).
         group: Which of nested bars; () for the job's own.
         level: Of a log line.
+        date: Of a stage: when it began; UTC seconds, 0: not told.
     """
 
     word: str
@@ -57,6 +59,7 @@ class Event(NamedTuple):
     total: float = 0.0
     group: tuple[str, ...] = ()
     level: str = ""
+    date: float = 0.0
 
 
 def format_event(event: Event) -> bytes:
@@ -65,8 +68,9 @@ def format_event(event: Event) -> bytes:
         case "progress":
             path = "/".join(_escape(name) for name in event.group)
             head = f"progress{'@' if path else ''}{path} {event.current:.12g} {event.total:.12g}"
-        case "stage" if event.total:
-            head = f"stage@{event.current:.0f}/{event.total:.0f}"
+        case "stage":
+            number = f"@{event.current:.0f}/{event.total:.0f}" if event.total else ""
+            head = f"stage{number}{f'@{event.date:.3f}' if event.date else ''}"
         case "log":
             head = f"log {event.level or 'info'}"
         case word:
@@ -144,12 +148,17 @@ def _progress(path: str, rest: str) -> Event | None:
 
 
 def _stage(path: str, name: str) -> Event | None:
-    if not path:
-        return Event("stage", name)
-    number, _, count = path.partition("/")
-    if not (_counts(number) and _counts(count)):
-        return None
-    return Event("stage", name, float(number), float(count))
+    event = Event("stage", name)
+    for part in path.split("@") if path else ():
+        number, _, count = part.partition("/")
+        date = _number(part) if "." in part else None
+        if _counts(number) and _counts(count):
+            event = event._replace(current=float(number), total=float(count))
+        elif date is not None and date > 0:
+            event = event._replace(date=date)
+        else:
+            return None
+    return event
 
 
 def _counts(text: str) -> bool:

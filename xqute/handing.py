@@ -8,18 +8,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .errors import XquteError
 from .wrapper import Script
 
 if TYPE_CHECKING:
-    from .job import Job, Sources
+    from .job import Job
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Sources(NamedTuple):
+    """Where a job finds the results of what it needs: the id and `outcome.source_of` of each.
+
+    Attributes:
+        given: Of what it was pushed with, in the order its work numbers them.
+        required: Of what it asked for while it ran and that ended well, by digest.
+    """
+
+    given: Sequence[tuple[int, str]] = ()
+    required: Mapping[str, Sequence[tuple[int, str]]] = MappingProxyType({})
 
 
 def hand(script: Script, job: Job, path: str, sources: Sources) -> Script:

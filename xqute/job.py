@@ -4,69 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from . import handing, metadir, outcome, wrapper
 from .events import Progress
 from .jobstate import JobState
 from .options import seconds
 from .settings import TAIL_BYTES, TAIL_LINES, TITLE_WIDTH
-from .states import JobStatus, Reason, WaitReason
-from .told import LogLine, read_logs, read_progress
+from .states import JobStatus, Reason, Status, WaitReason
+from .told import LogLine, read_logs, read_progress, with_stages
 from .work import Work, shorten
 
 if TYPE_CHECKING:
+    from .keeping import Keeper
     from .scheduler import Scheduler
 
 
 #: Reasons behind which there may be a newer one: the job may run, and does not.
 _MAY_RUN = frozenset({WaitReason.ACCEPTED, WaitReason.READY, WaitReason.RETRY_DELAY})
-
-
-class Keeper(Protocol):
-    """Who made a job and keeps it: the producer, for the job's own methods."""
-
-    #: The metadir.
-    root: str
-    #: Where jobs run that were not told.
-    cwd: str
-
-    @property
-    def token(self) -> str:
-        """Part of the mark in every process of a job."""
-
-    async def wait(self, job: Job) -> None:
-        """Return when the job has ended; starts the engine when nothing runs it yet."""
-
-    async def kill(self, job: Job, grace: float | None) -> bool:
-        """Stop the job; False: it had ended."""
-
-    async def retry(self, job: Job) -> None:
-        """Run an ended job once more."""
-
-    async def delete(self, job: Job, *, force: bool) -> None:
-        """Forget a job and remove its directory."""
-
-    def why_waits(self, job: Job) -> Reason | None:
-        """Why a job that waits for others, or may run and does not; None: what it says itself."""
-
-    async def sources(self, job: Job) -> Sources:
-        """Where the results of what the job needs are."""
-
-
-class Sources(NamedTuple):
-    """Where a job finds the results of what it needs: the id and `outcome.source_of` of each.
-
-    Attributes:
-        given: Of what it was pushed with, in the order its work numbers them.
-        required: Of what it asked for while it ran and that ended well, by digest.
-    """
-
-    given: Sequence[tuple[int, str]] = ()
-    required: Mapping[str, Sequence[tuple[int, str]]] = MappingProxyType({})
 
 
 class Job(JobState):
@@ -149,6 +106,24 @@ class Job(JobState):
     def tags(self) -> tuple[str, ...]:
         """The words given at push."""
         return self.call.options.tags
+
+    @property
+    def name(self) -> str:
+        """The named call it is a build of; empty for others."""
+        return self.call.named.name if self.call.named is not None else ""
+
+    @property
+    def notes(self) -> str:
+        """What was noted of the named call."""
+        return self.call.named.notes if self.call.named is not None else ""
+
+    @property
+    def used(self) -> Mapping[str, int]:
+        """Which builds of other named calls it uses: name → id."""
+        if self.call.named is None or not self.given_needs:
+            return {}
+        needs = {name: self.given_needs[place] for name, place in self.call.named.uses.items()}
+        return {name: self.stand_ins.get(id_, id_) for name, id_ in needs.items()}
 
     # Where it is
 
@@ -257,6 +232,14 @@ class Job(JobState):
         """How far its newest start says it is; read from its files each time."""
         return read_progress(self.directory)
 
+    async def history(self) -> list[Status]:
+        """Everything that happened to it, oldest first, with the stages it said it went through.
+
+        What differs only in progress is one entry.
+        """
+        lines = [Status.of(line) for line in self.kept_history]
+        return with_stages(lines, self.directory, self.start)
+
     async def logs(self, level: str = "INFO", after: float = 0) -> list[LogLine]:
         """What its newest start logged, oldest first.
 
@@ -269,6 +252,10 @@ class Job(JobState):
     def stderr_tail(self) -> list[str]:
         """The last lines of stderr, at most five."""
         return metadir.read_tail(self.stderr_file, TAIL_LINES, TAIL_BYTES)
+
+    def summary(self) -> dict[str, Any]:
+        """The little that a list of jobs shows of it, in plain values; reads its progress from its files."""
+        return outcome.summary_of(self)
 
     # What can be done with it
 
@@ -289,6 +276,14 @@ class Job(JobState):
         """Run a FAILED or KILLED job once more, with a full set of retries; else does nothing."""
         await self._keeper.retry(self)
 
+    async def archive(self) -> None:
+        """Put it away: `find` leaves it out where `archived=` does not ask for it. Its files stay.
+
+        Raises:
+            XquteError: It has not ended.
+        """
+        await self._keeper.archive(self)
+
     async def delete(self, *, force: bool = False) -> None:
         """Forget it, and remove its directory; its cleanup function is called first, unless it was.
 
@@ -300,6 +295,10 @@ class Job(JobState):
             JobFailed: Its cleanup function failed; the job is kept.
         """
         await self._keeper.delete(self, force=force)
+
+    async def settle(self) -> None:
+        """Before it starts: note whose results it takes where what it needs had nothing new."""
+        self.stand_ins = await self._keeper.stand_ins(self) if self.given_needs else {}
 
     # What a scheduler's author uses
 

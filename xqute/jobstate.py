@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from .states import JobStatus, Reason, Status
+from .states import JobStatus, Reason
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _ACCEPTED: Final = Reason("ACCEPTED")
 _NOTHING: Final[Mapping[str, float]] = {}
 _NO_NEEDS: Final[Mapping[str, Sequence[int]]] = {}
+_NO_STAND_INS: Final[Mapping[int, int]] = {}
 
 
 class KeptRow(Protocol):
@@ -58,11 +59,14 @@ class JobState:
         required: What it turned out to need while it ran: digest → ids.
         rounds: How often it asked for others.
         cleaned: The id of the job that cleans up after it; 0: none does.
+        archived: Somebody put it away.
+        stand_ins: Whose results its newest start took in the place of those of needs that were SKIPPED.
     """
 
     __slots__ = (
         "_history",
         "after",
+        "archived",
         "attempt",
         "cached",
         "cleaned",
@@ -81,6 +85,7 @@ class JobState:
         "required",
         "resubmits",
         "rounds",
+        "stand_ins",
         "start",
         "started",
         "status",
@@ -119,6 +124,8 @@ class JobState:
         self.required: Mapping[str, Sequence[int]] = _NO_NEEDS
         self.rounds = 0
         self.cleaned = 0
+        self.archived = False
+        self.stand_ins: Mapping[int, int] = _NO_STAND_INS
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
 
@@ -135,9 +142,10 @@ class JobState:
         """Where it stands among jobs of its priority: less goes first."""
         return self.tree or self.id, -self.depth, self.id
 
-    async def history(self) -> list[Status]:
-        """Everything that happened to it, oldest first."""
-        return [Status.of(line) for line in self._history]
+    @property
+    def kept_history(self) -> Sequence[Sequence[Any]]:
+        """What happened to it, oldest first, as `Status.of` reads it."""
+        return self._history
 
     def like(self, other: JobState) -> None:
         """Become what a job is that was drafted together with it."""
@@ -184,13 +192,22 @@ class JobState:
             kept["pushed_at"] = self.pushed_at
         if self.untold:
             kept["untold"] = self.untold
-        if self.required:
-            kept["required"] = self.required
-            kept["rounds"] = self.rounds
-        if self.cleaned:
-            kept["cleaned"] = self.cleaned
+        kept |= self._kept_of_others()
         kept["reason"] = self.kept_reason.as_json()
         return _encode(kept)
+
+    def _kept_of_others(self) -> dict[str, Any]:
+        """What other jobs have to do with it, and people."""
+        kept: dict[str, Any] = {}
+        if self.required:
+            kept |= {"required": self.required, "rounds": self.rounds}
+        if self.cleaned:
+            kept["cleaned"] = self.cleaned
+        if self.archived:
+            kept["archived"] = True
+        if self.stand_ins:
+            kept["stand_ins"] = [*self.stand_ins.items()]
+        return kept
 
     def restore(self, row: KeptRow) -> None:
         """Become what a store kept."""
@@ -216,4 +233,6 @@ class JobState:
         self.required = kept.get("required", _NO_NEEDS)
         self.rounds = kept.get("rounds", 0)
         self.cleaned = kept.get("cleaned", 0)
+        self.archived = kept.get("archived", False)
+        self.stand_ins = dict(kept.get("stand_ins", ()))
         self.kept_reason = Reason(*kept["reason"])

@@ -16,19 +16,21 @@ from .engine.ownership import Ownership, Wish
 from .engine.room import REQUEST, Room, StopReason
 from .engine.waiting import named
 from .errors import JobNotFound, StoreError, XquteError
+from .handing import Sources
 from .heritage import Heritage
-from .job import Job, Sources
+from .job import Job
 from .outcome import source_of
+from .owner import OwnerPresence, presence_of
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
-from .store import Row
+from .store import Query, Record, Row
 from .work import Work
 
 _WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 
 class JobKeeper:
-    """What `job.Keeper` asks for, for the jobs of one `Xqute`.
+    """What `keeping.Keeper` asks for, for the jobs of one `Xqute`.
 
     Attributes:
         root: The metadir. cwd: Where jobs run that were not told; token: part of their mark.
@@ -214,12 +216,34 @@ class JobKeeper:
         held = None if claimed else room.sharing.why(job)
         return held or room.trouble
 
+    async def stand_ins(self, job: Job) -> dict[int, int]:
+        """Of what the job needs and was SKIPPED, the builds whose results stand."""
+        skipped = {id_: need for id_ in job.given_needs if (need := self.job(id_)) is not None}
+        found: dict[int, int] = {}
+        for id_, need in skipped.items():
+            if need.name and need.status is JobStatus.SKIPPED:
+                standing = await self._newest_result(need.name)
+                found.update({id_: standing} if standing else {})
+        return found
+
+    async def _newest_result(self, name: str) -> int:
+        """The newest FINISHED build of a name; 0: there is none."""
+        finished = Query(name=name, statuses=[JobStatus.FINISHED], newest=True, limit=1)
+        stored = [row.id for row in await self._room.store.page(finished)]
+        # what ended here may not be in the store yet
+        here = (
+            id_ for id_, job in self.known.items() if job.status is JobStatus.FINISHED and job.name == name
+        )
+        return max((*stored, *here), default=0)
+
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
-        rows = await self._room.store.get([id_ for id_ in job.needs if self.job(id_) is None])
+        wanted = [*job.needs, *job.stand_ins.values()]
+        rows = await self._room.store.get([id_ for id_ in wanted if self.job(id_) is None])
         others = {row.id: self.load(row) for row in rows}
 
         def source(id_: int) -> tuple[int, str]:
+            id_ = job.stand_ins.get(id_, id_)
             need = self.job(id_) or others.get(id_)
             return id_, "gone" if need is None else source_of(need)
 
@@ -269,14 +293,34 @@ class JobKeeper:
         """Run an ended job once more."""
         need_same_loop(self._loop)
         await self._make_ours(job)
+        job.archived = False
         if self._lifecycle.retry(job):
             await self._lifecycle.recorder.flush()
             self._room.claim_wanted.set()
 
+    async def archive(self, job: Job) -> None:
+        """Put an ended job away; returns when that is durable."""
+        need_same_loop(self._loop)
+        left = await self._was_left(job)
+        if not left:
+            await self._make_ours(job)
+        if not job.status.final:
+            raise XquteError(f"{job} has not ended: only jobs that have can be archived")
+        job.archived = True
+        if left:
+            for row in await self._room.store.get([job.id]):
+                await self._room.store.record([_archived(row, job)])
+        else:
+            self._lifecycle.recorder.add(job)
+            await self._lifecycle.recorder.flush()
+
     async def delete(self, job: Job, *, force: bool) -> None:
         """Forget a job and remove its directory; its cleanup function is called first."""
         need_same_loop(self._loop)
-        await self._make_ours(job)
+        if not await self._was_left(job):
+            await self._make_ours(job)
+        if job.call.named is not None and job.call.named.protected and not force:
+            raise XquteError(f"{job} is a build of {job.name}, which is protected: delete it with force=True")
         if not job.status.final and force:
             await self.kill(job, None)
         if not job.status.final:
@@ -304,9 +348,20 @@ class JobKeeper:
         if not job.cleaned:
             [cleaner] = await self._room.push(plan_cleanup(job), job)
             job.cleaned = cleaner.id
-            self._lifecycle.recorder.add(job)
+            if self._is_ours(job):
+                self._lifecycle.recorder.add(job)
         cleaner = await self.get(job.cleaned)
         await cleaner
+
+    async def _was_left(self, job: Job) -> bool:
+        """Whether it has ended in a run that nobody runs any more, and that is not this one."""
+        await self._driver.own()
+        if self.job(job.id) is job or not job.status.final:
+            return False
+        [run] = {row.run for row in await self._room.store.get([job.id])} or {""}
+        owners = (row for row in await self._room.store.runs() if row.id == run and row.state == "owned")
+        living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
+        return not any(presence_of(row.owner, row.lease, self._room.now()) in living for row in owners)
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job
@@ -329,3 +384,9 @@ class JobKeeper:
                 job.restore(row)
             if not job.status.final:
                 await asyncio.sleep(1)
+
+
+def _archived(row: Row, job: Job) -> Record:
+    """That a job of a run that was left is put away."""
+    kept = (row.id, row.start, row.status, row.attempt, row.uid, job.document(), row.after)
+    return Record(*kept, held=False, archived=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import metadir
 from .errors import JobFailed, JobKilled, ResultTooLarge, XquteError
+from .events import Progress
 from .inside.failing import read_error
 from .inside.results import Unpickler, read_result
 from .settings import REASON_CHARS, RESULT_MAX_BYTES
@@ -108,3 +109,21 @@ def raised_text(job: Job) -> str:
     )
     told = f"{name}: {message}" if message else name
     return told if len(told) <= REASON_CHARS else f"{told[:REASON_CHARS]}…"
+
+
+def summary_of(job: Job) -> dict[str, Any]:
+    """A job in a list: what it is, where it stands and how far it is, in plain values."""
+    progress = job.progress if job.start else Progress()
+    return {
+        "id": job.id,
+        "task": job.task,
+        "name": job.name,
+        "title": job.title,
+        "user": job.user,
+        "tags": list(job.tags),
+        "archived": job.archived,
+        "state": job.status.name.lower(),
+        "stage": progress.stage,
+        "progress": 100.0 if job.status is JobStatus.FINISHED else progress.percent,
+        "created": job.created,
+    }

@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from .calls import Call, as_call
 from .errors import CycleError
-from .options import JobOptions, apply_options, limited, settle_options
+from .levels import Levels
+from .names import Names
+from .options import JobOptions
 from .pickling import (
     Pickled,
     as_text,
@@ -27,8 +29,6 @@ from .rules.canonical import Canonical, Formless
 from .rules.definition import NO_NEEDS, Needs, digest
 from .work import Function, Hole, Work, make_work
 
-#: Options given to `push()` that belong to what was pushed, and not to what it needs.
-_OF_ROOTS = frozenset({"title", "stdin", "stdout", "stderr"})
 #: How many sentences are kept about calls that can't be compared.
 _SENTENCES = 5
 #: How many calls of a cycle are named.
@@ -114,35 +114,7 @@ def plan(
         CycleError: A call needs itself.
     """
     roots = [as_call(each) for each in calls]
-    return _Planner(roots, _Options(base, given or {}), place).plan()
-
-
-class _Options:
-    """The options of calls; one object for all that have the same."""
-
-    def __init__(self, base: JobOptions, given: Mapping[str, Any]) -> None:
-        self._base = base
-        self._given = {
-            True: given,
-            False: {name: value for name, value in given.items() if name not in _OF_ROOTS},
-        }
-        apply_options(base, given)
-        self._known: dict[tuple[Any, bool], JobOptions] = {}
-        self._whole: dict[tuple[Any, bool], JobOptions] = {}  # of calls without options of their own
-
-    def of(self, call: Call, *, root: bool) -> JobOptions:
-        task = call.what if hasattr(type(call.what), "__xqute_task__") else None
-        options = self._known.get((task, root))
-        if options is None:
-            options = apply_options(self._base, task.options if task is not None else {})
-            options = apply_options(options, self._given[root])
-            self._known[task, root] = options
-        name = task.name if task is not None else ""
-        if call.given:
-            return limited(settle_options(apply_options(options, call.given)), name)
-        if (task, root) not in self._whole:
-            self._whole[task, root] = limited(settle_options(options), name)
-        return self._whole[task, root]
+    return _Planner(roots, Levels(base, given or {}), place).plan()
 
 
 class _Open(NamedTuple):
@@ -179,7 +151,7 @@ _NOTHING: Final = _Group(0, (), NO_NEEDS)
 class _Planner:
     """One planning: walks down without recursion, and makes nodes on the way up."""
 
-    def __init__(self, roots: list[Call], options: _Options, place: Callable[[], str]) -> None:
+    def __init__(self, roots: list[Call], options: Levels, place: Callable[[], str]) -> None:
         self._roots = roots
         self._pushed = set(roots)
         self._options = options
@@ -189,6 +161,7 @@ class _Planner:
         self._nodes: list[Node] = []
         self._groups: dict[tuple[int, ...], _Group] = {_NOTHING.members: _NOTHING}
         self._after: dict[tuple[Any, ...], tuple[int, ...]] = {}  # needs that were walked as a whole
+        self._names = Names()
         self._targets: dict[int, str | dict[str, str]] = {}  # by the ids of functions
         self._functions: dict[int, str | Formless] = {}  # the same
         self._unmatched: dict[str, None] = {}
@@ -244,6 +217,11 @@ class _Planner:
         group = self._group(top)
         work = self._work(top, group, self._options.of(call, root=root))
         known_by = self._digest(call, work, group.needs)
+        known = self._names.known(call.naming, known_by)
+        if known is not None:
+            self._numbers[call] = known
+            return
+        work = self._names.give(number, call.naming, known_by, work, group.members)
         self._nodes.append(Node(work, known_by, group.number, tree, root, number))
         self._numbers[call] = number
 
@@ -257,6 +235,8 @@ class _Planner:
         members = self._after[after] if after else ()
         if top.arguments:
             members = _sorted({*members, *map(self._member, top.arguments)})
+        if below := self._names.below(members) - set(members):
+            members = _sorted({*members, *below})
         group = self._groups.get(members)
         if group is None:
             needs = Needs.of([self._identity(member) for member in members])

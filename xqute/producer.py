@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
@@ -24,6 +23,7 @@ from .arguments import (
     runs_here,
     statuses,
 )
+from .builder import Builder, Wanted, dependents_of, name_of
 from .calls import Call, calls_of
 from .engine import unawaited
 from .engine.driver import Driver
@@ -31,7 +31,7 @@ from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
-from .errors import DependencyFailed, Halted, OptionError
+from .errors import DependencyFailed, OptionError
 from .job import Job
 from .keeper import JobKeeper
 from .metadir import prepare_root
@@ -39,10 +39,12 @@ from .options import OPTION_NAMES, JobOptions, apply_options
 from .owner import Owner
 from .plugin import Plugins, load_entry_points
 from .pusher import Pusher
-from .report import Failure, Report, Stats, mention_failures
+from .report import Report, Stats, mention_failures
+from .rules.freshness import BuildStatus
 from .scheduler import Scheduler
 from .schedulers.names import make_scheduler
-from .settings import MAX_WAIT_SECONDS, NUM_RETRIES, REPORT_FAILURES
+from .settings import MAX_WAIT_SECONDS, NUM_RETRIES
+from .standing import raise_what_happened, report_of, stats_of
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
@@ -76,6 +78,7 @@ class Xqute:
             that ends. "all": also with the jobs that are not pushed again.
         run: The id of the run to go on with.
         on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
+        calls: The named calls there are, for `build(…, dependents=True)`.
         resources: What this process has for its jobs, such as {"cpus": 8, "mem": "16G", "licence": 2}: jobs
             start when what they ask for is free. What is not named here is not counted.
         limits: How many jobs of a task (or of a name given with limit=) may run at once, across all
@@ -110,6 +113,7 @@ class Xqute:
         resume: bool | str = False,
         run: str | None = None,
         on_interrupt: str = "kill",
+        calls: Iterable[Call] = (),
         resources: Mapping[str, Any] | None = None,
         limits: Mapping[str, int] | None = None,
         max_wait: float | str = MAX_WAIT_SECONDS,
@@ -131,6 +135,7 @@ class Xqute:
         own = Plugins([*plugins, *self._progress(progress)])
         self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
         self._room.budget = failure_budget(max_failures)
+        self._calls = list(calls)
         self._room.sharing = make_sharing(resources, limits, max_wait)
 
     @staticmethod
@@ -159,6 +164,7 @@ class Xqute:
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
         self._pusher = Pusher(self._room, self._lifecycle, keeper)
+        self._builder = Builder(self._room, keeper, self._pusher)
         self._room.known, self._room.push = keeper.job, self._pusher.push_for
 
     # Pushing
@@ -220,6 +226,43 @@ class Xqute:
         await self._room.sharing.set(self._store, *limit)
         self._room.claim_wanted.set()
 
+    # Keeping results up to date
+
+    async def build(
+        self,
+        call: Call,
+        *,
+        deps: str | None = "outdated",
+        dependents: bool | Iterable[Call] = False,
+        pin: Mapping[str, int] | None = None,
+        force: bool = False,
+    ) -> Job:
+        """Bring the result of a named call up to date; returns its job, which has ended, however it did.
+
+        Args:
+            call: What is wanted. When it is up to date, nothing runs and its newest build is returned.
+            deps: Which calls it needs may be built first: "outdated" (or missing), "missing", or None.
+            dependents: Also bring up to date what depends on what was built: True for all of
+                `Xqute(calls=…)`, or the calls.
+            pin: Older builds to use: name → job id.
+            force: Build it although it is up to date, or protected.
+
+        Raises:
+            MissingDependencies: `deps=None`, and there is no result of a call it needs.
+            DependencyFailed: A call it needs failed.
+            XquteError: It is protected and outdated.
+        """
+        need_same_loop(self._loop)
+        wanted = Wanted(call, deps, dependents_of(dependents, self._calls), pin, force)
+        await self._driver.own()
+        return await self._builder.build(wanted, self._options)
+
+    async def status(self, call: Call) -> BuildStatus:
+        """How a named call stands: "not_built", "failed", "outdated" or "success"; `.why` and `.running`."""
+        need_same_loop(self._loop)
+        await self._driver.open()
+        return (await self._builder.statuses([call], self._options))[name_of(call)]
+
     # Running
 
     async def run_until_complete(self) -> Report:
@@ -235,7 +278,7 @@ class Xqute:
         try:
             if self._driver.crash is not None:
                 raise self._driver.crash
-            return await self._report()
+            return await report_of(self._room, self._keeper, self._driver)
         finally:
             await self._driver.close()
 
@@ -268,15 +311,8 @@ class Xqute:
         await self._driver.ended()
         await self._driver.close()
         if error is None:
-            self._raise_what_happened()
+            raise_what_happened(self._room, self._driver)
             mention_failures(self._keeper.known.values())
-
-    def _raise_what_happened(self) -> None:
-        if self._driver.crash is not None:
-            raise self._driver.crash
-        stop = self._room.stop
-        if stop is not None and stop.code in _FAILED_STOPS:
-            raise Halted(str(stop), stop)
 
     def request_stop(self, reason: str) -> None:
         """Stop the run: nothing new starts, what runs is killed; the first reason wins.
@@ -338,57 +374,22 @@ class Xqute:
         task: str | None = None,
         tag: str | None = None,
         user: str | None = None,
+        name: str | None = None,
         run: str | None = None,
         top: bool = False,
+        archived: bool | None = False,
         limit: int = 100,
     ) -> list[Job]:
-        """Jobs of all runs in the store that match, oldest first; `top`: only those pushed themselves."""
+        """Jobs of all runs that match, oldest first; `top`: only those pushed, `archived`: None for any."""
         need_same_loop(self._loop)
         await self._driver.open()
-        query = Query(run=run, statuses=statuses(status), user=user, tag=tag, limit=limit, task=task, top=top)
+        query = Query(run, statuses(status), user, tag, 0, limit, task, top, name, archived=archived)
         return await self._keeper.load_all(await self._store.page(query))
 
     async def stats(self) -> Stats:
         """How the run stands now."""
-        room = self._room
-        counts = {status: count for status, count in room.counts.items() if count}
-        reused = self._keeper.heritage.reused
-        running, commands = self._driver.running, _commands(self)
-        resources = room.sharing.in_use(live.job for live in room.live.values())
-        limits = await room.sharing.limits_in_use(self._store) if self._driver.opened else {}
-        return Stats(counts, room.used, self.scheduler.forks, running, commands, reused, resources, limits)
-
-    async def _report(self) -> Report:
-        counts = {status: count for status, count in self._room.counts.items() if count}
-        failed = Query(run=self.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
-        rows = await self._store.page(failed) if counts.get(JobStatus.FAILED) else []
-        failures = [_failure(self._keeper.load(row)) for row in rows if row.id in self._keeper.known]
-        heritage = self._keeper.heritage
-        return Report(
-            counts,
-            failures,
-            self._driver.seconds,
-            self._room.stop,
-            _commands(self),
-            heritage.reused,
-            heritage.left,
-            Counter(self._room.graph.cause(id_) for id_ in sorted(self._room.blocked)),
-        )
+        return await stats_of(self._room, self._keeper, self._driver)
 
 
 _ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
 _DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title", "resources"}
-
-
-#: Stops that are no wish of the user's.
-_FAILED_STOPS: Final = frozenset({"halt", "max_failures"})
-
-
-def _commands(xqute: Xqute) -> Mapping[str, int]:
-    """How often each command of a batch scheduler was run."""
-    return dict(getattr(xqute.scheduler, "commands", {}))
-
-
-def _failure(job: Job) -> Failure:
-    tail = tuple(job.stderr_tail())
-    return Failure(job.id, job.title, str(job.reason), job.attempt, tail, job.directory)

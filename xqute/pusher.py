@@ -1,4 +1,4 @@
-"""Accepts calls: plans them as jobs, finds what an earlier session did of them, stores the rest at once."""
+"""Accepts calls: plans them as jobs, finds what an earlier session did, and stores the rest at once."""
 
 from __future__ import annotations
 
@@ -95,6 +95,43 @@ class Pusher:
             raise
         await self._keeper.enter([job for job in used if job is not None])
         return _roots(planned, used, wanted, accepted)
+
+    async def push_with(self, planned: Plan, there: Sequence[Job | None]) -> list[Job]:
+        """Accept what was planned but for what is there; returns the jobs of its roots.
+
+        Of what an earlier session left, only jobs are found again that need the very same jobs, and of
+        named calls only those that have not ended well: whether a result is used was decided already.
+        """
+        planned = self._limited(planned)
+        matched = list(there)
+        if self._keeper.heritage.any:
+            for number, node in enumerate(planned.nodes):
+                if matched[number] is None:
+                    matched[number] = self._find_again(node, _ids(planned, node, matched))
+        served = [
+            job is not None and (kept is not None or job.status in _WELL)
+            for job, kept in zip(matched, there, strict=True)
+        ]
+        wanted = _wanted(planned, served)
+        used = [job if is_wanted else None for job, is_wanted in zip(matched, wanted, strict=True)]
+        again = [job for job, kept in zip(matched, there, strict=True) if kept is None and job is not None]
+        self._keeper.heritage.give_back([job for job in again if job not in used])
+        crash_point("before what is to be built is accepted")
+        accepted = await self._accept(_Parts.of(planned, used, wanted, joins=False))
+        await self._keeper.enter([job for job in again if job in used])
+        return _roots(planned, used, wanted, accepted)
+
+    def _find_again(self, node: Node, needs: Sequence[int] | None) -> Job | None:
+        heritage = self._keeper.heritage
+        others: list[Job] = []
+        found = heritage.match(node.digest, node.work) if node.digest else None
+        while found is not None and not (
+            list(found.given_needs) == needs and not (found.name and found.status in _WELL)
+        ):
+            others.append(found)
+            found = heritage.match(node.digest, node.work)
+        heritage.give_back(others)
+        return found
 
     # From jobs
 
@@ -195,15 +232,22 @@ class _Parts(NamedTuple):
     groups: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, plan: Plan, there: Sequence[Job | None], wanted: Sequence[bool] | None = None) -> _Parts:
-        """The nodes of a plan that are wanted and not there."""
+    def of(
+        cls,
+        plan: Plan,
+        there: Sequence[Job | None],
+        wanted: Sequence[bool] | None = None,
+        *,
+        joins: bool = True,
+    ) -> _Parts:
+        """The nodes of a plan that are wanted and not there; `joins`: they belong to the trees of those."""
         new = [
             number for number, job in enumerate(there) if job is None and (wanted is None or wanted[number])
         ]
         place = {number: place for place, number in enumerate(new)}
         trees: dict[int, int] = {}
         for node, job in zip(plan.nodes, there, strict=True):
-            if job is not None:
+            if job is not None and joins:
                 trees.setdefault(node.tree, job.tree or job.id)
 
         def draft_or_id(number: int) -> int:
@@ -236,6 +280,14 @@ def _wanted(plan: Plan, served: Sequence[bool]) -> list[bool]:
     return wanted
 
 
+def _ids(plan: Plan, node: Node, there: Sequence[Job | None]) -> list[int] | None:
+    """The jobs that a node needs; None: some of them are not there."""
+    members = plan.groups[node.group - 1] if node.group else ()
+    jobs = [None if member < 0 else there[member] for member in members]
+    ids = [-member if member < 0 else job.id if job else 0 for member, job in zip(members, jobs, strict=True)]
+    return ids if all(ids) else None
+
+
 def _roots(
     plan: Plan, used: Sequence[Job | None], wanted: Sequence[bool], accepted: Sequence[Job]
 ) -> list[Job]:
@@ -264,6 +316,7 @@ def _draft(node: Node, pattern: Job, document: str, asker: Job | None) -> Draft:
         0 if asker is None else asker.depth + 1,
         node.group,
         node.parent if asker is None else asker.id,
+        work.named.name if work.named is not None else "",
         *(options.limit or ("", 0)),
         needs_text(options, 1),
     )

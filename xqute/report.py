@@ -29,6 +29,12 @@ class Failure(NamedTuple):
     stderr: Sequence[str]
     directory: str
 
+    @classmethod
+    def of(cls, job: Job) -> Failure:
+        """What a report tells of a job that FAILED."""
+        tail = tuple(job.stderr_tail())
+        return cls(job.id, job.title, str(job.reason), job.attempt, tail, job.directory)
+
 
 log = logging.getLogger("xqute")
 

@@ -32,6 +32,7 @@ class Draft(NamedTuple):
         depth: How far below the root of its tree.
         group: Whom it needs: 0 nobody, k the members of `groups[k - 1]`.
         parent: The root of its tree: 0 when it is one itself, -n: draft number n, else an id.
+        name: The named call it is a build of.
         limit_key, limit_most, resources: Its `rules.limits.Kind`.
     """
 
@@ -48,6 +49,7 @@ class Draft(NamedTuple):
     depth: int = 0
     group: int = 0
     parent: int = 0
+    name: str = ""
     limit_key: str = ""
     limit_most: int = 0
     resources: str = ""
@@ -64,6 +66,7 @@ class Record(NamedTuple):
         held: True keeps the owner's claim; False gives it back.
         owner: Who says so: when somebody else owns the job's run by now, nothing is changed. Empty:
             whoever owns it.
+        archived: Whether it is put away.
         kind: What its next start shares; None: what it was.
     """
 
@@ -76,6 +79,7 @@ class Record(NamedTuple):
     after: float
     held: bool
     owner: str = ""
+    archived: bool = False
     kind: Kind | None = None
 
 
@@ -113,7 +117,8 @@ class Row(NamedTuple):
 class Query(NamedTuple):
     """Which jobs to list; None and empty mean any, `top` only roots.
 
-    Oldest first, at most `limit`, after id `beyond`.
+    Oldest first, at most `limit`, after id `beyond`. `newest`: newest first, before id `beyond` where
+    that is not 0. `archived`: only those put away, or only the others.
     """
 
     run: str | None = None
@@ -124,6 +129,9 @@ class Query(NamedTuple):
     limit: int = 100
     task: str | None = None
     top: bool = False
+    name: str | None = None
+    newest: bool = False
+    archived: bool | None = None
 
 
 class RunRow(NamedTuple):

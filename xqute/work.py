@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from .errors import OptionError
+from .naming import Named
 from .options import JobOptions, options_as_json, options_from_json, text
 from .printable import printable
 from .wrapper import quote
@@ -86,12 +87,14 @@ class Work:
         options: How it is to run.
         function: The Python call, where it is one.
         place: For an argv with holes, the digest of the place that fills them.
+        named: What it is of a named call.
     """
 
     cmd: tuple[str | Hole, ...] | str
     options: JobOptions
     function: Function | None = None
     place: str = ""
+    named: Named | None = None
 
     @property
     def inside(self) -> bool:
@@ -132,6 +135,8 @@ class Work:
             document["place"] = self.place
         if kept := options_as_json(self.options):
             document["options"] = kept
+        if self.named is not None:
+            document["named"] = self.named.as_document()
         return document
 
     @classmethod
@@ -142,6 +147,9 @@ class Work:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Work:
         """The work of plain values."""
+        if "named" in document:
+            bare = {key: value for key, value in document.items() if key != "named"}
+            return replace(cls.from_document(bare), named=Named(**document["named"]))
         options = options_from_json(document.get("options", {}))
         if "function" in document:
             return cls((), options, Function(**document["function"]))

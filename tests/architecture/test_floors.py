@@ -23,15 +23,17 @@ from tests.architecture.sources import (
 #: below its own, and on its own floor from what stands left of it.
 FLOORS = (
     ("printable", "errors", "settings", "states", "states_page", "owner", "crash", "events"),  # words
-    ("amounts", "options", "wrapper", "pickling", "shown", "work", "calls"),  # what to run
+    # what to run
+    ("amounts", "options", "wrapper", "pickling", "shown", "naming", "work", "calls", "levels", "names"),
     ("rules",),
     ("plan",),  # a tree of calls becomes jobs
     ("inside",),  # what runs in the job's own process: the floors below and the standard library
-    ("metadir", "told", "outcome", "handing", "jobstate", "job", "report"),  # the job
+    ("metadir", "told", "outcome", "handing", "keeping", "jobstate", "job", "report"),  # the job
     ("runner", "scheduler", "store", "broker", "plugin"),  # contracts
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
-    ("arguments", "heritage", "keeper", "pusher", "producer"),  # what users hold: wires everything
+    # what users hold: wires everything
+    ("arguments", "heritage", "keeper", "pusher", "builder", "standing", "producer"),
     ("cli", "web", "__main__"),  # doors
     ("testing",),  # aside: may use all of it, nothing uses it
     ("__init__",),  # the public names, fetched when asked for

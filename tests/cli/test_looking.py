@@ -10,8 +10,8 @@ from xqute.rules.remedies import REMEDIES
 from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
 JOB_KEYS = (
-    "id run status reason title command task needs progress user tags priority attempt start rc uid created "
-    "submitted started ended usage directory stdout stderr"
+    "id run status reason title command task name needs used progress user tags priority attempt start "
+    "rc uid created submitted started ended usage directory stdout stderr"
 ).split()
 
 

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.crash.work import ASKING, GOOD, TREE, name_of
+from tests.crash.work import ASKING, BUILT, GOOD, TREE, name_of
 from xqute import JobStatus
 from xqute.store import Query, Row
 from xqute.stores.sqlite import SqliteStore
@@ -73,7 +73,7 @@ def check(directory: Path) -> None:
     hooks = {tuple(line.split()[:2]) for line in (directory / "hooks").read_text().splitlines()}
     assert not (directory / "overlaps").exists(), (directory / "overlaps").read_text()
     assert processes_of(token) == []
-    for name in [*GOOD, "hold", "flaky", *TREE, *ASKING]:
+    for name in [*GOOD, "hold", "flaky", *TREE, *ASKING, *BUILT]:
         assert rows[name].status == JobStatus.FINISHED, (name, rows[name])
         assert ran[name] == (2 if name == "flaky" else ASKING.get(name, 1)), (name, ran)
         assert ("succeeded", name) in hooks

@@ -28,6 +28,9 @@ TREE = ("below", "between", "above")
 #: A call that asks for others, each of them once, and how often they are executed.
 ASKING = {"asks": 2, "part1": 1, "part2": 1, "deep": 1}
 
+#: Named calls that are built, in the order in which they need each other.
+BUILT = ("base", "top")
+
 GOOD = {"a": 0.0, "b": 0.05, "c": 0.3, "d": 0.0, "e": 0.1}
 
 
@@ -116,6 +119,12 @@ def tree(directory: Path) -> Call:
     return asks(directory, above).options(title="asks")
 
 
+def built(directory: Path) -> Call:
+    """A named call that needs another."""
+    base = cmd(*command(directory, "base", 0.05)).named("base")
+    return cmd(*command(directory, "top", 0.0)).after(base).named("top")
+
+
 async def end_when_it_runs(job) -> None:
     while job.status < JobStatus.RUNNING:  # noqa: ASYNC110  as a user would write it
         await asyncio.sleep(0.01)
@@ -140,6 +149,7 @@ async def main(directory: Path, seconds: float) -> None:
     endless = await xqute.push(command(directory, "endless", 600), priority=5)
     async with xqute:
         await end_when_it_runs(endless)
+        await xqute.build(built(directory))
 
 
 if __name__ == "__main__":

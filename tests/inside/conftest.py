@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -109,7 +110,9 @@ class Job:
 
     @property
     def events(self) -> list[str]:
-        return self.text("job.events").splitlines()
+        """Without the times at which stages began."""
+        lines = self.text("job.events").splitlines()
+        return [re.sub(r"^(stage\S*)@[0-9.]+(?= |$)", r"\1", line) for line in lines]
 
     @property
     def logged(self) -> list[dict]:

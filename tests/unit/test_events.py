@@ -27,6 +27,9 @@ EVENTS = st.one_of(
     st.tuples(st.just("progress"), TEXTS, NUMBERS, NUMBERS, NAMES),
     st.tuples(st.sampled_from(["stage", "skip"]), TEXTS),
     st.tuples(st.just("stage"), TEXTS, COUNTS, COUNTS),
+    st.tuples(
+        st.just("stage"), TEXTS, COUNTS, COUNTS, st.just(()), st.just(""), st.integers(1, 10**10).map(float)
+    ),
     st.tuples(st.just("require"), TEXTS.filter(bool)),
     st.tuples(st.just("log"), TEXTS, st.just(0.0), st.just(0.0), st.just(()), st.sampled_from(LEVELS)),
 ).map(lambda fields: Event(*fields))
@@ -78,6 +81,9 @@ def test_any_bytes_are_some_event(line):
         ("  stage   align reads  ", Event("stage", "align reads")),
         ("stage@2/5 align", Event("stage", "align", 2, 5)),
         ("stage", Event("stage", "")),
+        ("stage@2/5@1763728802.5 align", Event("stage", "align", 2, 5, date=1763728802.5)),
+        ("stage@1763728802.512", Event("stage", "", date=1763728802.512)),
+        ("stage@2/5@-1.5 align", Event("log", "stage@2/5@-1.5 align", level="info")),
         ("skip nothing new", Event("skip", "nothing new")),
         ("skip", Event("skip", "")),
         ("log warning text", Event("log", "text", level="warning")),

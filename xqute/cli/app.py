@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "why": "Say why a job waits or how it ended, and what to do about it.",
     "kill": "Stop jobs.",
     "resume": "Run what is left of a run.",
+    "build": "Bring results of named calls up to date.",
+    "status": "Say which results of named calls are up to date.",
     "prune": "Remove jobs that have ended, with their files.",
 }
 

@@ -176,7 +176,9 @@ def job_document(row: Row, job: Job) -> dict[str, Any]:
         "title": job.title,
         "command": job.cmd,
         "task": job.task,
+        "name": job.name,
         "needs": list(job.needs),
+        "used": dict(job.used),
         "progress": progress_document(progress_of(job)),
         "user": job.user,
         "tags": list(job.tags),
@@ -204,4 +206,7 @@ def history_document(line: Status) -> dict[str, Any]:
         "start": line.start,
         "attempt": line.attempt,
         "reason": reason_document(line.reason),
+        "stage": line.stage,
+        "progress": None if line.progress is None else round(line.progress, 3),
+        "error": line.error,
     }

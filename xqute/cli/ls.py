@@ -52,6 +52,8 @@ Examples:
 @click.option("--tag", help="Only jobs with this tag.")
 @click.option("--user", help="Only jobs of this user.")
 @click.option("--task", help="Only calls of this task.")
+@click.option("--name", help="Only builds of this named call.")
+@click.option("--archived", is_flag=True, help="Also jobs that were archived.")
 @click.option("--top", is_flag=True, help="Only what was pushed, and not what that needs.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many jobs."
@@ -70,6 +72,8 @@ async def _list(
     tag: str | None,
     user: str | None,
     task: str | None,
+    name: str | None,
+    archived: bool,
     top: bool,
     limit: int,
 ) -> None:
@@ -78,7 +82,8 @@ async def _list(
         chosen = None if run == "all" or not rows else pick_run(rows, run).id
         runs = [await Run.of(store, row) for row in rows]
         statuses = [int(item) for item in status]
-        query = Query(chosen, statuses, user, tag, limit=limit + 1, task=task, top=top)
+        query = Query(chosen, statuses, user, tag, limit=limit + 1, task=task, top=top, name=name)
+        query = query._replace(archived=None if archived else False)
         found = await store.page(query) if rows else []
         listed = await place.look(store, found[:limit])
     more = len(found) > limit

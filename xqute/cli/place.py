@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
-from xqute.job import Job, Sources
+from xqute.handing import Sources
+from xqute.job import Job
 from xqute.settings import PARKED
 from xqute.states import JobStatus, Reason, WaitReason
 from xqute.store import Query, Row, RunRow, Store
@@ -62,6 +63,14 @@ class Place:
             yield store
         finally:
             await store.close()
+
+    async def exists(self) -> bool:
+        """Whether there is a store already."""
+        try:
+            async with self.reading():
+                return True
+        except MetadirError:
+            return False
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Store]:
@@ -207,6 +216,10 @@ class Onlooker:
         parked = job.status is not JobStatus.WAITING and job.after >= PARKED
         return Reason("PARKED") if parked else self._waits
 
+    async def stand_ins(self, job: Job) -> Mapping[int, int]:
+        """Nothing is run here."""
+        return {}
+
     async def sources(self, job: Job) -> Sources:
         """Nothing is run here."""
         raise XquteError(f"{job} is not run by this process")
@@ -221,6 +234,10 @@ class Onlooker:
 
     async def retry(self, job: Job) -> None:
         """Jobs of others are not run here."""
+        raise XquteError(f"{job} is not run by this process")
+
+    async def archive(self, job: Job) -> None:
+        """Jobs of others are not put away here."""
         raise XquteError(f"{job} is not run by this process")
 
     async def delete(self, job: Job, *, force: bool) -> None:

@@ -148,6 +148,8 @@ async def _plan(
         job = place.job(row)
         if before is not None and (job.ended or job.created) > before:
             continue
+        if job.call.named is not None and job.call.named.protected:
+            continue
         if row.run in owned:
             plan.owned += 1
             continue

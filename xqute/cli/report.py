@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import time
 from argparse import (
     REMAINDER,
     ArgumentParser,
@@ -134,7 +135,7 @@ def _progress(given: Namespace) -> int:
 
 def _stage(given: Namespace) -> int:
     number, count = given.of or (0, 0)
-    return _tell_if_possible(Event("stage", " ".join(given.name), number, count))
+    return _tell_if_possible(Event("stage", " ".join(given.name), number, count, date=time.time()))
 
 
 def _log(given: Namespace) -> int:

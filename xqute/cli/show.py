@@ -111,6 +111,12 @@ def _facts(
     yield ("call" if job.call.function else "command"), _command(job)
     if job.task:
         yield "task", printable(job.task)
+    if job.name:
+        yield "build of", printable(job.name)
+        if job.notes:
+            yield "notes", printable(" ".join(job.notes.split()))
+        if job.used:
+            yield "used builds", printable(", ".join(f"{id_} of {name}" for name, id_ in job.used.items()))
     yield from _tree(row, job, known)
     yield "status", status_cell(job.status)
     yield "reason", str(job.reason)
@@ -193,8 +199,21 @@ def _option(value: object) -> str:
 
 
 def _show_history(out: Out, history: Sequence[Status]) -> None:
-    cells = (
-        (clock(line.date), status_cell(line.state), str(line.start), str(line.attempt), str(line.reason))
+    headers = ["when", "status", "start", "attempt", "stage", "reason"]
+    cells: list[list[str | Text]] = [
+        [
+            clock(line.date),
+            status_cell(line.state),
+            str(line.start),
+            str(line.attempt),
+            line.stage if line.progress is None else f"{line.progress:.0f}% {line.stage}".rstrip(),
+            str(line.reason),
+        ]
         for line in history
-    )
-    print_table(out, ("when", "status", "start", "attempt", "reason"), cells)
+    ]
+    stage = headers.index("stage")
+    if not any(line[stage] for line in cells):  # most jobs say nothing
+        headers.pop(stage)
+        for line in cells:
+            line.pop(stage)
+    print_table(out, headers, cells)

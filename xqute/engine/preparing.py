@@ -26,6 +26,7 @@ async def prepare(live: Live, scheduler: Scheduler) -> None:
         return
     job = live.job
     job.begin_attempt()
+    await job.settle()
     _make_directory(live, job.script(scheduler))
     crash_point("before a script is written")
     metadir.write_script(job.script(scheduler), await _text(job.wrap_cmd(scheduler)))

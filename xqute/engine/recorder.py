@@ -165,5 +165,6 @@ class Recorder:
             job.after,
             held=job.id in self._room.live,
             owner=self._room.owner,
+            archived=job.archived,
             kind=kind_of(options, job.next_attempt) if shares_anew else None,
         )

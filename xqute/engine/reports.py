@@ -56,7 +56,7 @@ class Reports:
             return False
         live.heard = offset
         for event in events:
-            self._tell(live.job, format_event(event).decode().rstrip("\n"))
+            self._tell(live.job, format_event(event._replace(date=0.0)).decode().rstrip("\n"))
         return bool(events)
 
     def at_the_end(self, live: Live) -> Said:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -115,7 +116,7 @@ class CurrentJob:
 
     def _stage(self, event: Event) -> None:
         try:
-            self._reporter.tell(event)
+            self._reporter.tell(event._replace(date=time.time()))
         except OSError:  # a full disk: no job fails because nobody sees what it does
             return
 

@@ -74,7 +74,8 @@ class MemoryStore(Store):
         self.token = secrets.token_hex(4)
         self._newest = 0
         self._jobs: dict[int, Row] = {}
-        self._words: dict[int, tuple[str, str, str]] = {}
+        self._words: dict[int, tuple[str, str, str, str]] = {}
+        self._archived: set[int] = set()
         self._kinds: dict[int, Kind] = {}  # of those that share something
         self._claimed: Counter[str] = Counter()
         self._limits: dict[str, int] = {}
@@ -118,7 +119,7 @@ class MemoryStore(Store):
         rows = [_row(run, job, draft, numbering) for job, draft in enumerate(drafts, first)]
         needs = {group: tuple(members) for group, members in numbering.needs()}
         for row, draft in zip(rows, drafts, strict=False):
-            self._words[row.id] = (draft.user, draft.tags, draft.task)
+            self._words[row.id] = (draft.user, draft.tags, draft.task, draft.name)
             self._keep_kind(row.id, Kind(draft.limit_key, draft.limit_most, draft.resources))
             self._put(row)
         self._needs.update(needs)
@@ -193,12 +194,13 @@ class MemoryStore(Store):
 
     async def record(self, records: Sequence[Record]) -> set[int]:
         fenced = set()
-        for job, start, status, attempt, uid, document, after, held, owner, kind in records:
+        for job, start, status, attempt, uid, document, after, held, owner, archived, kind in records:
             row = self._jobs.get(job)
             if row is None or row.start != start or self._is_others(row.run, owner):
                 fenced.add(job)
                 continue
             kept = row.owner if held else ""
+            (self._archived.add if archived else self._archived.discard)(job)
             if kind is not None:
                 self._count(row, -1)
                 self._keep_kind(job, kind)
@@ -219,18 +221,21 @@ class MemoryStore(Store):
         return [self._jobs[job] for job in ids if job in self._jobs]
 
     async def page(self, query: Query) -> list[Row]:
-        later = (row for row in self._jobs.values() if row.id > query.beyond)
-        return list(islice((row for row in later if self._matches(row, query)), max(query.limit, 0)))
+        rows = reversed(self._jobs.values()) if query.newest else iter(self._jobs.values())
+        found = (row for row in rows if _is_beyond(row.id, query) and self._matches(row, query))
+        return list(islice(found, max(query.limit, 0)))
 
     def _matches(self, row: Row, query: Query) -> bool:
-        user, tags, task = self._words[row.id]
+        user, tags, task, name = self._words[row.id]
         return (
             query.run in {None, row.run}
             and (not query.statuses or row.status in query.statuses)
             and query.user in {None, user}
             and (query.tag is None or query.tag in tags.split("\n"))
             and query.task in {None, task}
+            and query.name in {None, name}
             and not (query.top and row.parent)
+            and query.archived in {None, row.id in self._archived}
         )
 
     async def delete(self, ids: Sequence[int]) -> set[int]:
@@ -239,6 +244,7 @@ class MemoryStore(Store):
             row = self._jobs.pop(job)
             self._count(row, -1)
             del self._words[job]
+            self._archived.discard(job)
             self._kinds.pop(job, None)
             if row.group:
                 self._let_go(row.group)
@@ -275,6 +281,10 @@ class MemoryStore(Store):
         if value is not None:
             self._settings[key] = value
         return self._settings.get(key)
+
+
+def _is_beyond(job: int, query: Query) -> bool:
+    return (not query.beyond or job < query.beyond) if query.newest else job > query.beyond
 
 
 def _row(run: str, job: int, draft: Draft, numbering: Numbering) -> Row:

@@ -34,7 +34,15 @@ from .sqlite_file import (
     schema,
     statements,
 )
-from .sqlite_rows import draft_values, job_values, kind_values, members, query_values, record_values
+from .sqlite_rows import (
+    draft_values,
+    job_values,
+    kind_values,
+    members,
+    page_name,
+    query_values,
+    record_values,
+)
 from .sqlite_steps import BREATH_ROWS, Answered, Steps, parts
 
 #: How long a locked file is tried again, and the pauses between, first and longest.
@@ -242,12 +250,9 @@ class SqliteStore(Store):
         return [Row(*row) for row in rows]
 
     def _page(self, db: sqlite3.Connection, query: Query) -> Iterator[tuple[Any, ...]]:
-        values = query_values(query)
-        if not query.statuses:
-            return db.execute(self._sql["page"], values)
-        if query.run is None:
-            values["statuses"] = "".join(f",{int(status)}," for status in query.statuses)
-            return db.execute(self._sql["page"], values)
+        values, which = query_values(query), page_name(query)
+        if query.run is None or not query.statuses or which != "page":
+            return db.execute(self._sql[which], values)
         found: list[tuple[Any, ...]] = []
         for status in set(query.statuses):
             found += db.execute(self._sql["page_of_status"], {**values, "status": status})

@@ -12,18 +12,18 @@ COMMIT
 
 -- accept: Keep a new job.
 INSERT INTO job (
-    run, status, priority, call, document, user, tags, title, task, digest, depth,
+    run, status, priority, call, document, user, tags, title, task, name, digest, depth,
     limit_key, limit_most, resources, tree, need_group, parent
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- accept_alone: Keep a new job that is a tree of its own, named after the id it gets here.
 INSERT INTO job (
-    run, status, priority, call, document, user, tags, title, task, digest, depth,
+    run, status, priority, call, document, user, tags, title, task, name, digest, depth,
     limit_key, limit_most, resources, tree
 )
 VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0)
 )
 
@@ -124,7 +124,7 @@ WHERE id = ? AND owner = ? AND status = 2
 -- record: Keep what has become of one start of a job.
 UPDATE job
 SET status = :status, attempt = :attempt, uid = :uid, document = :document, after = :after,
-    owner = iif(:held, owner, '')
+    owner = iif(:held, owner, ''), archived = :archived
 WHERE id = :id AND start = :start
     AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
 
@@ -148,6 +148,7 @@ WHERE id > :beyond
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id
 LIMIT :limit
 
@@ -158,7 +159,47 @@ WHERE run = :run AND status = :status AND id > :beyond
     AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
     AND (:task IS NULL OR task = :task)
     AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 ORDER BY id
+LIMIT :limit
+
+-- page_of_name: Builds of one named call that match, however many other jobs there are.
+SELECT {row} FROM job
+WHERE name = :name AND name <> '' AND id > :beyond
+    AND (:run IS NULL OR run = :run)
+    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
+    AND (:user IS NULL OR user = :user)
+    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+    AND (:task IS NULL OR task = :task)
+    AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
+ORDER BY id
+LIMIT :limit
+
+-- page_newest: Jobs that match, reading from the newest on.
+SELECT {row} FROM job
+WHERE (:beyond = 0 OR id < :beyond)
+    AND (:run IS NULL OR run = :run)
+    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
+    AND (:user IS NULL OR user = :user)
+    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+    AND (:task IS NULL OR task = :task)
+    AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
+ORDER BY id DESC
+LIMIT :limit
+
+-- page_newest_of_name: Builds of one named call that match, reading from the newest on.
+SELECT {row} FROM job
+WHERE name = :name AND name <> '' AND (:beyond = 0 OR id < :beyond)
+    AND (:run IS NULL OR run = :run)
+    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
+    AND (:user IS NULL OR user = :user)
+    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+    AND (:task IS NULL OR task = :task)
+    AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
+ORDER BY id DESC
 LIMIT :limit
 
 -- counts: How many jobs of a run are in each status.

@@ -12,8 +12,8 @@ from .numbering import Numbering
 
 def draft_values(run: str, draft: Draft) -> tuple[Any, ...]:
     """A job without its place among others."""
-    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _, *kind = draft
-    labels = _plain(user), _plain(tags), _plain(title), _plain(task)
+    status, priority, call, document, user, tags, title, task, digest, _, depth, _, _, name, *kind = draft
+    labels = _plain(user), _plain(tags), _plain(title), _plain(task), _plain(name)
     return (run, status, priority, call, document, *labels, digest, depth, *kind)
 
 
@@ -47,9 +47,16 @@ def kind_values(records: Sequence[Record]) -> list[Mapping[str, Any]]:
 
 
 def query_values(query: Query) -> dict[str, Any]:
-    """A query about jobs of any status."""
+    """A query; no statuses: those of any."""
+    statuses = "".join(f",{int(status)}," for status in query.statuses)
     words = {"user": _plain(query.user), "tag": _plain(query.tag), "task": _plain(query.task)}
-    return {**query._asdict(), **words, "limit": max(query.limit, 0), "statuses": ""}
+    words["name"] = _plain(query.name)
+    return {**query._asdict(), **words, "limit": max(query.limit, 0), "statuses": statuses}
+
+
+def page_name(query: Query) -> str:
+    """The statement that answers a query about jobs of any run."""
+    return "page" + "_newest" * query.newest + "_of_name" * (query.name is not None)
 
 
 def _plain(text: str | None) -> str | None:

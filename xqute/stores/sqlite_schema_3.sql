@@ -19,6 +19,9 @@ BEGIN
         AND NOT EXISTS (SELECT 1 FROM job WHERE need_group > 0 AND need_group = old.need_group);
 END;
 
+-- The builds of a named call, whatever else there is.
+CREATE INDEX job_name ON job (name, id) WHERE name <> '';
+
 -- Limits and resources. What shares nothing has the queue for itself: it is claimed in one statement.
 ALTER TABLE job ADD COLUMN limit_most INTEGER NOT NULL DEFAULT 0;
 

@@ -11,13 +11,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
 from .. import metadir
-from ..job import Job, Sources
+from ..handing import Sources
+from ..job import Job
 from ..options import JobOptions, apply_options
 from ..scheduler import Scheduler
 from ..schedulers.local import processes
@@ -43,6 +44,10 @@ class BenchKeeper:
         self.root = self.cwd = str(root)
         self.token = f"bench{os.getpid()}-{time.time_ns():x}"
 
+    async def stand_ins(self, job: Job) -> Mapping[int, int]:
+        """It needs nobody."""
+        return {}
+
     async def sources(self, job: Job) -> Sources:
         """It needs nobody."""
         return Sources()
@@ -58,6 +63,10 @@ class BenchKeeper:
     async def retry(self, job: Job) -> None:
         """There is no engine to ask."""
         raise NotImplementedError("a job of a bench is started again by `bench.again(job)`")
+
+    async def archive(self, job: Job) -> None:
+        """Nothing is kept here."""
+        raise NotImplementedError("a bench keeps no jobs")
 
     async def delete(self, job: Job, *, force: bool) -> None:
         """There is no store to delete it from."""

@@ -24,6 +24,7 @@ from xqute.states import JobStatus
 from xqute.store import Draft, Query, Row, Store
 
 from .drafts import AWKWARD, NOW, QUEUED, claimed, draft, record, run_row
+from .naming import NamingConformance
 from .needing import NeedingConformance
 from .owning import OwningConformance
 from .sharing import SharingConformance
@@ -38,7 +39,7 @@ class Interrupted(list[Draft]):
 
 
 @pytest.mark.asyncio
-class StoreConformance(NeedingConformance, OwningConformance, SharingConformance):
+class StoreConformance(NamingConformance, NeedingConformance, OwningConformance, SharingConformance):
     """Inherit, override the fixture `store`, and say in the attributes what it can't."""
 
     #: Whether it remembers after `close` and `open`.

@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from xqute import metadir
-from xqute.job import Job, Sources
+from xqute.handing import Sources
+from xqute.job import Job
 from xqute.options import JobOptions, apply_options
 from xqute.pickling import as_text, place, write_place
 from xqute.schedulers.local import LocalScheduler, processes
@@ -27,6 +28,9 @@ class Keeper:
         self.root = str(root)
         self.cwd = str(root)
         self.token = f"test{os.getpid()}-{root.name}"
+
+    async def stand_ins(self, job) -> dict[int, int]:
+        return {}
 
     async def sources(self, job) -> Sources:
         return Sources()

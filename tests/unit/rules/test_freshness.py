@@ -1,0 +1,306 @@
+"""A result is up to date when it was built from what is the newest now, and never because of a time."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from xqute.rules.freshness import Build, BuildStatus, Definition, below, decide, statuses
+from xqute.states import JobStatus
+
+FINISHED, FAILED, SKIPPED = JobStatus.FINISHED, JobStatus.FAILED, JobStatus.SKIPPED
+KILLED, RUNNING = JobStatus.KILLED, JobStatus.RUNNING
+
+A, B, C = Definition("A", "a"), Definition("B", "b", ("A",)), Definition("C", "c", ("B",))
+CHAIN = [A, B, C]
+
+
+def built(id_: int, digest: str, status: JobStatus = FINISHED, *, ours: bool = False, **used: int) -> Build:
+    return Build(id_, status, digest, used, ours)
+
+
+def fresh() -> dict[str, list[Build]]:
+    return {"A": [built(1, "a")], "B": [built(2, "b", A=1)], "C": [built(3, "c", B=2)]}
+
+
+def words(builds) -> list[str]:
+    return [str(word) for word in statuses(CHAIN, builds).values()]
+
+
+# How calls stand
+
+
+def test_what_was_never_built_is_not_built_and_what_only_failed_is_failed() -> None:
+    builds = {"A": [built(1, "a", FAILED)], "B": [built(2, "b", KILLED)], "C": [built(3, "c", RUNNING)]}
+
+    found = statuses([*CHAIN, Definition("D", "d")], builds)
+
+    assert list(found.values()) == ["failed", "failed", "not_built", "not_built"]
+    assert [found[name].running for name in "ABCD"] == [False, False, True, False]
+
+
+def test_the_table_of_the_first_such_system() -> None:
+    one, two = Definition("1", "x"), Definition("2", "y", ("1",))
+    builds = {"1": [built(1, "x")], "2": [Build(2, FINISHED, "y", {"1": 1})]}
+    seen = []
+    for change in (built(3, "x", FAILED), built(4, "x", SKIPPED), built(5, "x")):
+        builds["1"] = [*builds["1"], change]
+        seen.append(statuses([one, two], builds)["2"])
+
+    builds["2"] = [*builds["2"], Build(6, FINISHED, "y", {"1": 5})]
+
+    assert seen == ["success", "success", "outdated"]
+    assert statuses([one, two], builds)["2"] == "success"
+
+
+def test_what_was_built_from_a_build_that_is_not_the_newest_is_outdated_whenever_it_ended() -> None:
+    # B began with job 1 of A, A was built again meanwhile, and B ended last
+    builds = {"A": [built(1, "a"), built(3, "a")], "B": [built(2, "b", A=1)], "C": []}
+
+    found = statuses(CHAIN, builds)
+
+    assert words(builds) == ["success", "outdated", "not_built"]
+    assert found["B"].why == "it used job 1 of A, and the newest is job 3"
+    assert found["B"].latest == 2
+
+
+def test_who_needs_what_is_outdated_is_outdated_itself() -> None:
+    builds = fresh() | {"A": [built(1, "a"), built(4, "a")]}
+
+    assert words(builds) == ["success", "outdated", "outdated"]
+    assert statuses(CHAIN, builds)["C"].why == "B is outdated itself"
+
+
+def test_an_edit_of_the_definition_outdates_it_until_it_is_taken_back() -> None:
+    edited = [A._replace(digest="other"), B, C]
+
+    assert list(statuses(edited, fresh()).values()) == ["outdated"] * 3
+    assert statuses(edited, fresh())["A"].why == "its definition changed"
+    assert words(fresh()) == ["success"] * 3
+
+
+def test_what_can_not_be_compared_is_outdated_always() -> None:
+    assert statuses([A._replace(digest="")], {"A": [built(1, "")]})["A"] == "outdated"
+
+
+def test_a_result_that_is_gone_outdates_what_used_it() -> None:
+    builds = fresh() | {"A": []}
+
+    assert words(builds) == ["not_built", "outdated", "outdated"]
+
+
+def test_a_skipped_build_says_that_the_last_result_stands_for_what_is_there_now() -> None:
+    builds = fresh() | {"A": [built(1, "a"), built(4, "a")]}
+    builds["B"] = [*builds["B"], built(5, "b", SKIPPED, A=4)]
+
+    assert words(builds) == ["success", "success", "success"]
+    assert statuses(CHAIN, builds)["B"].latest == 2
+
+
+def test_a_skipped_build_is_no_result() -> None:
+    assert statuses([A], {"A": [built(1, "a", SKIPPED)]})["A"] == "not_built"
+
+
+def test_a_status_is_a_word_that_knows_more() -> None:
+    status = BuildStatus("outdated", "why", running=True, latest=7)
+
+    assert status == "outdated"
+    assert (status.why, status.running, status.latest) == ("why", True, 7)
+
+
+# What is to be built
+
+
+def test_only_what_is_outdated_is_built() -> None:
+    builds = fresh() | {"A": [built(1, "a"), built(4, "a")]}
+
+    decision = decide(CHAIN, builds, "C")
+
+    assert decision.new == {"B", "C"}
+    assert decision.uses == {"A": 4}
+    assert decide(CHAIN, fresh(), "C").new == frozenset()
+
+
+def test_missing_builds_only_what_has_no_result_and_the_goal() -> None:
+    old = fresh() | {"A": [built(1, "a"), built(4, "a")]}
+    edited = [A, B, C._replace(digest="other")]
+
+    assert decide(edited, old, "C", deps="missing").new == {"C"}
+    assert decide(edited, {"A": old["A"]}, "C", deps="missing").new == {"B", "C"}
+
+
+def test_none_builds_the_goal_alone_and_names_what_is_missing() -> None:
+    assert decide(CHAIN, {}, "C", deps=None).missing == ("A", "B")
+    assert decide(CHAIN, fresh(), "C", deps=None) == decide(CHAIN, fresh(), "C")
+    assert decide(CHAIN, {"B": fresh()["B"]}, "C", deps=None).missing == ()
+
+
+def test_a_pinned_build_is_used_and_its_own_needs_are_not_looked_at() -> None:
+    builds = fresh() | {"B": [built(2, "b", A=1), built(5, "b", A=1)], "A": []}
+
+    decision = decide(CHAIN, builds, "C", pin={"B": 2}, force=True)
+
+    assert (decision.new, decision.uses) == ({"C"}, {"B": 2})
+
+
+def test_force_builds_the_goal_and_not_what_it_needs() -> None:
+    assert decide(CHAIN, fresh(), "C", force=True).new == {"C"}
+
+
+def test_what_is_protected_is_not_built_again() -> None:
+    calls = [A._replace(digest="other", protected=True), B, C]
+
+    assert decide(calls, fresh(), "C").new == frozenset()
+    assert decide(calls, fresh(), "A").refused
+    assert not decide(calls, {}, "A").refused
+    assert decide(calls, fresh(), "A", force=True).new == {"A"}
+
+
+def test_dependents_follow_what_was_built() -> None:
+    aside = Definition("aside", "e", ("A",))
+    calls = [*CHAIN, aside, Definition("else", "f")]
+    names = [each.name for each in calls]
+
+    decision = decide(calls, fresh(), "B", dependents=names, force=True)
+    whole = decide(calls, fresh(), "A", dependents=names, force=True)
+    nothing = decide(calls, fresh() | {"aside": [built(9, "e", A=1)]}, "A", dependents=names)
+
+    assert (decision.new, decision.roots) == ({"B", "C"}, ("B", "C"))
+    assert (whole.new, whole.roots) == ({"A", "B", "C", "aside"}, ("A", "B", "C", "aside"))
+    assert nothing.new == frozenset()
+
+
+def test_what_is_on_its_way_is_not_begun_twice() -> None:
+    builds = {"A": [built(1, "a", RUNNING, ours=True)], "B": [built(2, "b", RUNNING, ours=True, A=1)]}
+    others = {"A": [built(1, "a", RUNNING)]}
+
+    assert decide(CHAIN, builds, "C") == ({"C"}, {"B": 2}, ("C",), (), False)
+    assert decide(CHAIN, builds, "B").new == frozenset()
+    assert decide(CHAIN, builds, "B", force=True).new == {"B"}
+    assert decide([A._replace(digest="other"), B, C], builds, "B").new == {"A", "B"}
+    assert decide(CHAIN, others, "B").new == {"A", "B"}, "nobody knows whether it will end"
+
+
+# Whatever happens
+
+
+class Model:
+    """The same from first principles: what each result was really made of."""
+
+    def __init__(self, needs: list[set[int]]) -> None:
+        self.needs = needs
+        self.edits = [0] * len(needs)
+        self.good: dict[int, int] = {}  # call → its newest result
+        self.made: dict[int, tuple[int, dict[int, int]]] = {}  # job → edit, and what it used
+
+    def outdated(self, call: int) -> bool:
+        if call not in self.good:
+            return True
+        edit, used = self.made[self.good[call]]
+        return (
+            edit != self.edits[call]
+            or any(self.good.get(need) != used[need] for need in self.needs[call])
+            or any(self.outdated(need) for need in self.needs[call])
+        )
+
+
+class Life(RuleBasedStateMachine):
+    """Calls are built, edited, fail, skip and are deleted, and any of that while others run."""
+
+    @initialize(needs=st.lists(st.sets(st.integers(1, 3), max_size=2), min_size=2, max_size=7))
+    def begin(self, needs: list[set[int]]) -> None:
+        below_ = [{number - back for back in backs if number >= back} for number, backs in enumerate(needs)]
+        self.model = Model(below_)
+        self.builds: dict[str, list[Build]] = {str(call): [] for call in range(len(needs))}
+        self.running: list[tuple[int, Build]] = []
+        self.newest = 0
+
+    def definitions(self) -> list[Definition]:
+        model = self.model
+        return [
+            Definition(str(call), f"{call}.{model.edits[call]}", tuple(map(str, sorted(needs))))
+            for call, needs in enumerate(model.needs)
+        ]
+
+    def call(self, data) -> int:
+        return data.draw(st.integers(0, len(self.model.needs) - 1))
+
+    @rule(data=st.data())
+    def edit(self, data) -> None:
+        call = self.call(data)
+        self.model.edits[call] += 1
+
+    @rule(data=st.data())
+    def begin_build(self, data) -> None:
+        """By hand, with what there is now."""
+        call = self.call(data)
+        if all(need in self.model.good for need in self.model.needs[call]):
+            self.newest += 1
+            used = {str(need): self.model.good[need] for need in self.model.needs[call]}
+            build = Build(self.newest, RUNNING, f"{call}.{self.model.edits[call]}", used)
+            self.builds[str(call)].append(build)
+            self.running.append((call, build))
+
+    @rule(data=st.data(), status=st.sampled_from([FINISHED, FAILED, KILLED]))
+    def end(self, data, status) -> None:
+        if self.running:
+            call, build = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+            builds = self.builds[str(call)]
+            builds[builds.index(build)] = build._replace(status=status)
+            # of two results the one of the younger job counts, whichever ended first
+            if status is FINISHED:
+                edit = int(build.digest.split(".")[1])
+                self.model.made[build.id] = (edit, {int(need): id_ for need, id_ in build.used.items()})
+                self.model.good[call] = max(self.model.good.get(call, 0), build.id)
+
+    @rule(data=st.data())
+    def build(self, data) -> None:
+        """As asked for: everything that is decided on ends well, and is up to date then."""
+        goal = str(self.call(data))
+        before = statuses(self.definitions(), self.builds)
+        decision = decide(self.definitions(), self.builds, goal)
+        assert all(before[name] != "success" for name in decision.new), "nothing is built for nothing"
+        for definition in self.definitions():
+            if definition.name in decision.new:
+                self.newest += 1
+                used = {need: self.model.good[int(need)] for need in definition.needs}
+                self.builds[definition.name].append(Build(self.newest, FINISHED, definition.digest, used))
+                call = int(definition.name)
+                numbers = {int(need): id_ for need, id_ in used.items()}
+                self.model.made[self.newest] = (self.model.edits[call], numbers)
+                self.model.good[call] = self.newest
+        assert statuses(self.definitions(), self.builds)[goal] == "success"
+        assert decide(self.definitions(), self.builds, goal).new == frozenset()
+
+    @rule(data=st.data())
+    def delete(self, data) -> None:
+        call = self.call(data)
+        good = self.model.good.pop(call, None)
+        self.builds[str(call)] = [build for build in self.builds[str(call)] if build.id != good]
+        older = [build.id for build in self.builds[str(call)] if build.status is FINISHED]
+        if older:
+            self.model.good[call] = max(older)
+
+    @invariant()
+    def the_rules_say_what_the_model_says(self) -> None:
+        for name, status in statuses(self.definitions(), self.builds).items():
+            call = int(name)
+            if call in self.model.good:
+                assert status == ("outdated" if self.model.outdated(call) else "success")
+                assert status.latest == self.model.good[call]
+            else:
+                assert status in {"failed", "not_built"}
+            assert status.running == any(other == call for other, _ in self.running)
+
+
+class TestLife(Life.TestCase):
+    settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9)), max_size=9), st.integers(0, 9))
+def test_below_names_each_call_once_also_in_circles(needs, start) -> None:
+    texts = {str(name): sorted(map(str, others)) for name, others in needs.items()}
+
+    found = list(below([str(start)], texts))
+
+    assert len(found) == len(set(found))
+    assert all(set(texts.get(name, ())) <= set(found) for name in found)

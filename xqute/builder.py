@@ -1,0 +1,220 @@
+"""Keeps the results of named calls up to date: looks at what there is, and pushes what is to be built."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .calls import Call
+from .engine.room import Room
+from .errors import DependencyFailed, JobNotFound, MissingDependencies, OptionError, XquteError
+from .job import Job
+from .keeper import JobKeeper
+from .options import JobOptions, unknown
+from .plan import Plan
+from .pusher import Pusher
+from .rules.freshness import POLICIES, Build, BuildStatus, Decision, Definition, below, decide, statuses
+from .shown import shown_value
+from .states import JobStatus
+from .store import Query
+
+#: Builds read at a time, newest first, until one is found whose result others use.
+_PAGE = 20
+
+
+class Wanted(NamedTuple):
+    """What is to be built, and how.
+
+    Attributes:
+        call: The goal.
+        deps, pin, force: As in `rules.freshness.decide`.
+        dependents: Calls that are brought up to date too, where they depend on what is built.
+    """
+
+    call: Call
+    deps: str | None = "outdated"
+    dependents: Sequence[Call] = ()
+    pin: Mapping[str, int] | None = None
+    force: bool = False
+
+
+class Builder:
+    """What `Xqute.build` and `Xqute.status` do."""
+
+    def __init__(self, room: Room, keeper: JobKeeper, pusher: Pusher) -> None:
+        """Nothing was looked at."""
+        self._room = room
+        self._keeper = keeper
+        self._pusher = pusher
+        self._deciding = asyncio.Lock()
+
+    # Looking
+
+    async def statuses(self, calls: Sequence[Call], base: JobOptions) -> dict[str, BuildStatus]:
+        """How calls stand, and all named ones they need; each after those.
+
+        Raises:
+            OptionError: One of them has no name.
+        """
+        for call in calls:
+            name_of(call)
+        definitions = _definitions(self._pusher.plan(calls, base, {}))
+        return statuses(definitions, await self._builds(definitions))
+
+    async def _builds(self, definitions: Sequence[Definition]) -> dict[str, list[Build]]:
+        return {each.name: await self._builds_of(each.name) for each in definitions}
+
+    async def _builds_of(self, name: str) -> list[Build]:
+        """The builds of a name that still matter."""
+        found: list[Build] = []
+        query = Query(name=name, newest=True, limit=_PAGE)
+        while rows := await self._room.store.page(query):
+            for job in await self._keeper.load_all(rows):
+                if job.status is JobStatus.FINISHED and not _has_result(job):
+                    continue
+                found.append(self._build(job))
+                if job.status is JobStatus.FINISHED:
+                    return found
+            query = query._replace(beyond=rows[-1].id)
+        return found
+
+    def _build(self, job: Job) -> Build:
+        known = self._keeper.known.get(job.id) is job and self._room.stop is None
+        ends = not job.status.final and job.status is not JobStatus.KILLING
+        ours = known and ends and job.id not in self._room.blocked
+        return Build(job.id, job.status, job.digest, job.used, ours)
+
+    # Building
+
+    async def build(self, wanted: Wanted, base: JobOptions) -> Job:
+        """Push what is to be built, and wait for its end; returns the job of the goal.
+
+        A goal that is up to date has the job that it was built by.
+
+        Raises:
+            DependencyFailed: The goal can't be built, because something it needs failed.
+            OptionError: The call has no name, or something else is not what it should be.
+            GraphError: The calls can't be a tree.
+            MissingDependencies: There are results missing that may not be built.
+            XquteError: The goal is protected, and would have to be built again.
+        """
+        name = name_of(wanted.call)
+        if wanted.deps not in POLICIES:
+            raise OptionError(f"deps={wanted.deps!r}: it is 'outdated', 'missing' or None")
+        calls = {name_of(call): call for call in wanted.dependents}
+        async with self._deciding:  # two builds at the same time share what both need
+            definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
+            await self._check_pins(wanted.pin or {}, name, definitions)
+            decision = decide(
+                definitions,
+                await self._builds(definitions),
+                name,
+                deps=wanted.deps,
+                dependents=calls,
+                pin=wanted.pin,
+                force=wanted.force,
+            )
+            _refuse(decision, name)
+            roots = [wanted.call if root == name else calls[root] for root in decision.roots]
+            jobs = await self._push(self._pusher.plan(roots, base, {}), decision)
+        await self._wait(jobs)
+        return jobs[0]
+
+    async def _push(self, planned: Plan, decision: Decision) -> list[Job]:
+        there: list[Job | None] = []
+        for node in planned.nodes:
+            name = node.work.named.name if node.work.named is not None else ""
+            id_ = 0 if name in decision.new else decision.uses.get(name, 0)
+            job = await self._keeper.get(id_) if id_ else None
+            if job is not None and job.done():
+                job.cached = True
+            there.append(job)
+        jobs = await self._pusher.push_with(planned, there)
+        self._keeper.pushed += [job for job in jobs if not job.cached and job not in self._keeper.pushed]
+        return jobs
+
+    async def _wait(self, jobs: Sequence[Job]) -> None:
+        """Return when the goal and what depends on it have ended, however they did."""
+        goal, *others = jobs
+        try:
+            await self._keeper.wait(goal)
+        finally:
+            for job in others:
+                try:
+                    await self._keeper.wait(job)
+                except DependencyFailed:
+                    continue  # the report tells of it
+
+    async def _check_pins(self, pin: Mapping[str, int], goal: str, definitions: Sequence[Definition]) -> None:
+        needs = {each.name: each.needs for each in definitions}
+        names = set(below(needs[goal], needs))
+        for name, id_ in pin.items():
+            if name not in names:
+                raise OptionError(unknown("pin", name, sorted(names)))
+            try:
+                job = await self._keeper.get(id_)
+            except JobNotFound as error:
+                raise OptionError(f"pin={{{name!r}: {id_}}}: {error}") from None
+            if job.name != name or job.status is not JobStatus.FINISHED:
+                what = f"a build of {job.name}" if job.name else "no build of a named call"
+                raise OptionError(f"pin={{{name!r}: {id_}}}: {job} is {what}, and {job.status.name}")
+
+
+def name_of(call: Any) -> str:
+    """The name of a call.
+
+    Raises:
+        OptionError: It has none.
+    """
+    if not isinstance(call, Call):
+        raise OptionError(f"only calls can be built: {shown_value(call)} is none")
+    if call.naming is None:
+        raise OptionError(f"{call!r} has no name to find its builds by: give it one with .named('…')")
+    return call.naming.name
+
+
+def dependents_of(wanted: bool | Iterable[Call], calls: Sequence[Call]) -> Sequence[Call]:  # noqa: FBT001
+    """The calls that may be rebuilt because others were.
+
+    Raises:
+        OptionError: They are wanted, and nobody said which calls there are.
+    """
+    if wanted is True:
+        if not calls:
+            raise OptionError(
+                "dependents=True needs to know which calls there are: give them as Xqute(calls=[…]),"
+                " or those that are meant as dependents=[…]"
+            )
+        return calls
+    return [] if wanted is False else list(wanted)
+
+
+def _has_result(job: Job) -> bool:
+    """Whether nobody removed its directory by hand."""
+    return os.path.isdir(job.directory)
+
+
+def _definitions(plan: Plan) -> list[Definition]:
+    """The named calls of a plan, each after what it needs."""
+    named = ((node, node.work.named) for node in plan.nodes)
+    return [
+        Definition(each.name, node.digest, tuple(each.uses), each.protected)
+        for node, each in named
+        if each is not None
+    ]
+
+
+def _refuse(decision: Decision, goal: str) -> None:
+    if decision.refused:
+        raise XquteError(
+            f"{goal} is protected, and is to be built again because it is outdated: build it with force=True"
+        )
+    if decision.missing:
+        names = ", ".join(decision.missing)
+        raise MissingDependencies(
+            f"{goal} can't be built with deps=None: there is no result of {names};"
+            " build that first, or give deps='missing'",
+            decision.missing,
+        )

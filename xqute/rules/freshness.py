@@ -1,0 +1,290 @@
+"""Which results are up to date, and what has to be built so that they are.
+
+A build is one job of a named call. It knows which builds it used, and that is all that is compared:
+never times. So what was rebuilt while others ran with the one before is seen for what it is.
+
+* not_built: no build ended FINISHED, and none failed.
+* failed: no build ended FINISHED, and some failed or were killed.
+* success: the newest FINISHED build used the newest one of each need, no need is outdated, and the call
+  is what it was.
+* outdated: else.
+
+A build that was SKIPPED says that the last result stands for what it used itself. One that failed, or
+that has not ended, changes nothing for anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
+
+from ..states import JobStatus
+
+NOT_BUILT, FAILED, OUTDATED, SUCCESS = "not_built", "failed", "outdated", "success"
+
+#: What `deps` may be.
+POLICIES = ("outdated", "missing", None)
+
+
+class Build(NamedTuple):
+    """One job of a named call.
+
+    Attributes:
+        id: Its job's.
+        status: Where that stands.
+        digest: Of the definition it was pushed with; empty: nothing is the same as it.
+        used: Which builds of other named calls it used.
+        ours: It has not ended, and it will without anybody's doing.
+    """
+
+    id: int
+    status: JobStatus
+    digest: str
+    used: Mapping[str, int]
+    ours: bool = False
+
+
+class Definition(NamedTuple):
+    """A named call as it is now.
+
+    Attributes:
+        name: What its builds are found by.
+        digest: What it does; empty where that can't be compared.
+        needs: The named calls whose results it uses.
+        protected: What was built of it is not built again by itself.
+    """
+
+    name: str
+    digest: str
+    needs: tuple[str, ...] = ()
+    protected: bool = False
+
+
+class BuildStatus(str):
+    """How a named call stands: `not_built`, `failed`, `outdated` or `success`.
+
+    Attributes:
+        why: For `outdated`, a sentence; else empty.
+        running: One of its builds has not ended.
+        latest: The id of its newest FINISHED build; 0: there is none.
+    """
+
+    __slots__ = ("latest", "running", "why")
+
+    why: str
+    running: bool
+    latest: int
+
+    def __new__(cls, word: str, why: str = "", *, running: bool = False, latest: int = 0) -> Self:
+        """The word with what is known beside it."""
+        self = super().__new__(cls, word)
+        self.why, self.running, self.latest = why, running, latest
+        return self
+
+
+class Decision(NamedTuple):
+    """What a build comes to.
+
+    Attributes:
+        new: The calls that get a new job.
+        uses: Of all other calls that count, which build is used: it is there, or on its way.
+        roots: The calls that were asked for: the goal first, then what depends on it.
+        missing: Calls without a result that may not be built.
+        refused: The goal is protected, and would have to be built again.
+    """
+
+    new: frozenset[str]
+    uses: Mapping[str, int]
+    roots: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    refused: bool = False
+
+
+def statuses(
+    definitions: Sequence[Definition], builds: Mapping[str, Sequence[Build]]
+) -> dict[str, BuildStatus]:
+    """How each call stands.
+
+    Args:
+        definitions: The calls, each after what it needs.
+        builds: The builds of each, in any order.
+    """
+    found: dict[str, BuildStatus] = {}
+    for each in definitions:
+        mine = builds.get(each.name, ())
+        running = any(not build.status.final for build in mine)
+        last = latest(mine)
+        if last is None:
+            bad = any(build.status in {JobStatus.FAILED, JobStatus.KILLED} for build in mine)
+            found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, running=running)
+            continue
+        why = _difference(each, standing(mine), {need: found[need].latest for need in each.needs})
+        stale = (need for need in each.needs if found[need] == OUTDATED)
+        why = why or next((f"{need} is outdated itself" for need in stale), "")
+        word = OUTDATED if why else SUCCESS
+        found[each.name] = BuildStatus(word, why, running=running, latest=last.id)
+    return found
+
+
+def latest(builds: Iterable[Build]) -> Build | None:
+    """The build whose result others use."""
+    return max((build for build in builds if build.status is JobStatus.FINISHED), default=None, key=_age)
+
+
+def standing(builds: Iterable[Build]) -> Build | None:
+    """The newest build that ended well: it made the result, or said that it stands."""
+    return max((build for build in builds if build.status in _WELL), default=None, key=_age)
+
+
+_WELL = frozenset({JobStatus.FINISHED, JobStatus.SKIPPED})
+
+
+def _age(build: Build) -> int:
+    return build.id
+
+
+def _difference(definition: Definition, build: Build | None, now: Mapping[str, int | None]) -> str:
+    """Why a build is not what a new one would be; empty when it is."""
+    if build is None:
+        return "it was never built"
+    if not definition.digest:
+        return "it can't be compared with what was built"
+    if build.digest != definition.digest:
+        return "its definition changed"
+    for need in definition.needs:
+        used, wanted = build.used.get(need), now[need]
+        if wanted is None:
+            return f"{need} is built anew"
+        if used != wanted:
+            there = f"and the newest is job {wanted}" if wanted else "and there is no result any more"
+            return f"it used job {used} of {need}, {there}" if used else f"it did not use {need}"
+    return ""
+
+
+def decide(
+    definitions: Sequence[Definition],
+    builds: Mapping[str, Sequence[Build]],
+    goal: str,
+    *,
+    deps: str | None = "outdated",
+    dependents: Collection[str] = (),
+    pin: Mapping[str, int] | None = None,
+    force: bool = False,
+) -> Decision:
+    """What has to be built for a goal.
+
+    Args:
+        definitions: The calls, each after what it needs.
+        builds: The builds of each.
+        goal: What is wanted.
+        deps: Which of its needs may be built: those that are `outdated` or missing, the `missing`, or None.
+        dependents: Calls that are brought up to date too, where they depend on anything that is built, or
+            on the goal.
+        pin: Older builds that are used in the place of the newest.
+        force: Build the goal whatever it is.
+    """
+    roots: list[str] = [goal]
+    while True:
+        planner = _Builder(builds, roots, deps, pin or {}, goal if force else "")
+        for definition in definitions:
+            planner.look_at(definition)
+        decision = planner.decision({each.name: each for each in definitions})
+        touched = {goal, *decision.new}
+        more = [
+            each.name
+            for each in definitions
+            if each.name in dependents and each.name not in roots and _reaches(each, touched, definitions)
+        ]
+        if not more:
+            return decision
+        roots += more
+
+
+def _reaches(start: Definition, wanted: Collection[str], definitions: Sequence[Definition]) -> bool:
+    """Whether a call needs one of these, or needs what needs it."""
+    needs = {each.name: each.needs for each in definitions}
+    return any(name in wanted for name in below(start.needs, needs))
+
+
+def below(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """These names and all they need, each once."""
+    seen: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in seen:
+            seen.add(name)
+            yield name
+            stack.extend(needs.get(name, ()))
+
+
+class _Builder:
+    """One look at all calls, needs first: what each would be used as."""
+
+    def __init__(
+        self,
+        builds: Mapping[str, Sequence[Build]],
+        roots: Sequence[str],
+        deps: str | None,
+        pin: Mapping[str, int],
+        forced: str,
+    ) -> None:
+        self._builds = builds
+        self._roots = roots
+        self._deps = deps
+        self._pin = pin
+        self._forced = forced
+        self._use: dict[str, int | None] = {}  # which build; None: a new one
+        self._lacking: set[str] = set()
+        self._refused: set[str] = set()
+
+    def look_at(self, definition: Definition) -> None:
+        """What it needs was looked at."""
+        name = definition.name
+        if name in self._pin:
+            self._use[name] = self._pin[name]
+            return
+        mine = self._builds.get(name, ())
+        last = latest(mine)
+        if last is None or name == self._forced:
+            if last is None:
+                self._lacking.add(name)
+            self._use[name] = None if name == self._forced else self._on_its_way(definition, mine)
+            return
+        self._use[name] = last.id
+        if not self._may_be_renewed(name) or not self._differs(definition, mine):
+            return
+        if definition.protected:
+            self._refused.add(name)
+        else:
+            self._use[name] = self._on_its_way(definition, mine)
+
+    def _may_be_renewed(self, name: str) -> bool:
+        return name in self._roots or self._deps == "outdated"
+
+    def _differs(self, definition: Definition, builds: Sequence[Build]) -> bool:
+        return bool(_difference(definition, standing(builds), self._use))
+
+    def _on_its_way(self, definition: Definition, builds: Sequence[Build]) -> int | None:
+        """A build that was begun and is what a new one would be; None: there is none."""
+        same = (b for b in builds if b.ours and not _difference(definition, b, self._use))
+        return max((build.id for build in same), default=None)
+
+    def decision(self, definitions: Mapping[str, Definition]) -> Decision:
+        """What counts of it for the roots."""
+        new: set[str] = set()
+        missing: list[str] = []
+        uses: dict[str, int] = {}
+        stack = list(self._roots)
+        while stack:
+            name = stack.pop()
+            use = self._use[name]
+            if use is not None:
+                uses[name] = use
+            elif name not in new:
+                new.add(name)
+                stack.extend(definitions[name].needs)
+                if self._deps is None and name not in self._roots and name in self._lacking:
+                    missing.append(name)
+        refused = self._roots[0] in self._refused
+        return Decision(frozenset(new), uses, tuple(self._roots), tuple(sorted(missing)), refused)
