@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ... import metadir
+from ...errors import XquteError
+from ...handing import read_place
 from ...job import Job
 from ...states import FileState
 from . import processes
@@ -52,7 +54,18 @@ def process_of(job: Job, pid: int) -> Process | None:
     if process is None:
         return None
     ours = processes.mark_of(process.pid) == job.mark.encode()
-    return process if ours or _has_the_claim(process, job) else None
+    return process if ours or (_runs_python(job, pid) and _has_the_claim(process, job)) else None
+
+
+def _runs_python(job: Job, pid: int) -> bool:
+    """Whether the job may have no shell above it, and this process is its Python."""
+    if job.call.function is None:
+        return False
+    try:
+        place = read_place(os.path.dirname(job.directory), job.call.function.place)
+        return os.readlink(f"/proc/{pid}/exe") == os.path.realpath(place["python"])
+    except (OSError, XquteError):
+        return False
 
 
 def _has_the_claim(process: Process, job: Job) -> bool:
