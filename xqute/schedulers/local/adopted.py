@@ -63,7 +63,7 @@ def _runs_python(job: Job, pid: int) -> bool:
         return False
     try:
         place = read_place(os.path.dirname(job.directory), job.call.function.place)
-        return os.readlink(f"/proc/{pid}/exe") == os.path.realpath(place["python"])
+        return os.readlink(f"/proc/{pid}/exe") == os.path.realpath(str(place["python"]))
     except (OSError, XquteError):
         return False
 
