@@ -198,7 +198,7 @@ class Concluder:
             if " " in program:
                 told += " (a whole shell line is pushed as a text, not as one word of a list)"
         if not told and reason.detail.get("rc") == 126:  # noqa: PLR2004  POSIX: what was found can't be run
-            told = " / ".join(job.stderr_tail()[-1:])
+            told = ": ".join([str(reason.detail.get("message", "")), *job.stderr_tail()[-1:]])
         return Reason("EXIT", {**reason.detail, "message": told}) if told else reason
 
 
