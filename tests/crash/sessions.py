@@ -109,6 +109,11 @@ class Sessions:
         """A session that is killed by force as soon as these jobs run."""
         process = self.start(text)
         self.wait_up(process, *up)
+        self.end_by_force(process)
+
+    @staticmethod
+    def end_by_force(process: subprocess.Popen) -> None:
+        """Kill a session."""
         process.kill()
         process.communicate()
 

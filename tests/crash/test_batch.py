@@ -117,7 +117,10 @@ def test_what_the_queue_has_forgotten_meanwhile_is_known_by_its_files(sessions, 
 
 
 def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(sessions, cluster, tmp_path):
-    sessions.killed(FOUR, *"abcd")
+    first = sessions.start(FOUR)
+    sessions.wait_up(first, *"abcd")
+    wait_for(lambda: len(list(sessions.meta.glob("*/job.lock"))) == 4)  # it knows their numbers
+    sessions.end_by_force(first)
     for number in list(cluster.jobs()):
         cluster.lose(number)
     other = tmp_path / "other.sh"
