@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.crash.sessions import wait_for
-from xqute.testing import ToyCluster
+from xqute.testing import ToyCluster, toyprocs
 from xqute.testing.toyslurm import Slurm
 
 FOUR = """
@@ -121,8 +121,10 @@ def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(sessions,
     sessions.wait_up(first, *"abcd")
     wait_for(lambda: len(list(sessions.meta.glob("*/job.lock"))) == 4)  # it knows their numbers
     sessions.end_by_force(first)
+    watching = [job.supervisor for job in cluster.jobs().values()]
     for number in list(cluster.jobs()):
         cluster.lose(number)
+    wait_for(lambda: not any(map(toyprocs.alive, watching)))  # they would tell of ends by these numbers
     other = tmp_path / "other.sh"
     other.write_text("#!/bin/sh\nsleep 60\n")
     with (cluster.home / "table.json").open("r+") as file:
