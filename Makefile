@@ -29,8 +29,18 @@ demo: $(VENV)/.runtime ## compress and checksum the standard library as jobs, an
 # A failing lint does not hide what the tests say, nor the other way round.
 test: $(VENV)/.dev ## lint, types, and every test
 	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
-	$(BIN)/python -m pytest $(ARGS) || exit $$?; \
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) --no-print-directory tests) || exit $$?; \
 	[ $$lint -eq 0 ] || { echo 'the tests passed, lint did not: see above, or make check' >&2; exit 1; }
+
+# Real clusters take their time and hardly any processor: their tests run beside all others.
+.PHONY: tests
+tests: $(VENV)/.dev
+	@log=$$(mktemp) || exit 1; \
+	$(BIN)/python -m pytest -p no:cacheprovider tests/live >"$$log" 2>&1 & live=$$!; \
+	all=0; $(BIN)/python -m pytest --ignore=tests/live || all=$$?; \
+	clusters=0; wait $$live || clusters=$$?; \
+	echo 'beside them, at real clusters (tests/live):'; cat "$$log"; rm -f "$$log"; \
+	[ $$all -eq 0 ] && [ $$clusters -eq 0 ]
 
 check: lint ## lint, types, and the tests of the architecture: seconds
 	@$(BIN)/python -m pytest tests/architecture
