@@ -20,6 +20,7 @@ from xqute import (
     JobStatus,
     XquteError,
     current_job,
+    simplug,
     task,
 )
 
@@ -357,3 +358,26 @@ async def test_what_was_deleted_runs_again_when_its_script_does(make, here):
     assert await again == 3
     assert not again.cached
     assert (here / "add").read_text().splitlines() == ["(1, 2)"] * 2
+
+
+async def test_a_job_that_is_killed_while_what_it_asked_for_is_refused_was_killed(make):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        @simplug.impl
+        async def on_job_started(self, scheduler, job):
+            begun.set()
+            await go_on.wait()  # what it asked for is looked at after this
+
+    xqute = make(plugins=[Slow()])
+    job = await xqute.push('echo "require what-nobody-wrote" >>"$XQUTE_JOB_EVENTS"')
+    async with xqute:
+        await begun.wait()
+        await until(lambda: (job.metadir / "job.rc").exists())
+        kill = asyncio.create_task(job.kill())
+        await until(lambda: job.status is JobStatus.KILLING)
+        go_on.set()
+
+        assert await kill
+
+    assert job.status is JobStatus.KILLED

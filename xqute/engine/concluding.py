@@ -74,7 +74,7 @@ class Concluder:
             self._decide(live, partial(self._require, live, said.requires))
         elif _left_without_result(job) and said.skipped is None:
             told = "its process ended without leaving a result: something in it called exit, or os._exit"
-            self._fail(job, Reason("EXIT", {"rc": 0, "message": told}))
+            self._did_not_count(live, Reason("EXIT", {"rc": 0, "message": told}))
         elif said.skipped is not None:
             detail = {"message": said.skipped} if said.skipped else {}
             self._lifecycle.apply(job, JobEvent.SKIPPED, Reason("SKIPPED", detail))
@@ -101,10 +101,8 @@ class Concluder:
             raise
         if not rejected:
             self._lifecycle.apply(job, judgement.event, judgement.reason)
-        elif job.status is JobStatus.KILLING:
-            self._killed(job, REQUEST, rejected)
         else:
-            self._fail(job, Reason("REJECTED", {"message": rejected}))
+            self._did_not_count(live, Reason("REJECTED", {"message": rejected}))
 
     async def _require(self, live: Live, names: Sequence[str]) -> None:
         """It asked for others first: it waits for them, and starts again from the top."""
@@ -112,7 +110,7 @@ class Concluder:
         try:
             required = await self._requirer.take(job, names)
         except Refused as exc:
-            self._fail(job, Reason("REQUIRE_REFUSED", {"message": str(exc)}))
+            self._did_not_count(live, Reason("REQUIRE_REFUSED", {"message": str(exc)}))
             return
         except BaseException:
             self._leave_undecided(live)
@@ -124,6 +122,13 @@ class Concluder:
         job.rounds += 1
         self._lifecycle.waiting.require(job)
         self._lifecycle.apply(job, JobEvent.REQUIRED, waits_for(job))
+
+    def _did_not_count(self, live: Live, reason: Reason) -> None:
+        """Its end looked good, and was none; one that was asked to stop meanwhile was stopped."""
+        if live.job.status is JobStatus.KILLING:
+            self._killed(live.job, live.stopped_by, str(reason.detail["message"]))
+        else:
+            self._fail(live.job, reason)
 
     def _leave_undecided(self, live: Live) -> None:
         """The answer will not come: cancelled, or the program ends."""
