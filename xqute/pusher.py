@@ -181,7 +181,8 @@ class Pusher:
         nodes = parts.nodes
         if not nodes:
             return []
-        patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in (False, True)}
+        beginnings = {node.group > 0 for node in nodes}
+        patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in sorted(beginnings)}
         texts = {waits: pattern.document() for waits, pattern in patterns.items()}
         drafts = [_draft(node, patterns[node.group > 0], texts[node.group > 0], asker) for node in nodes]
         crash_point("before jobs are accepted")
@@ -189,10 +190,9 @@ class Pusher:
         crash_point("after jobs are accepted")
         groups = [tuple(id_ if id_ > 0 else first - id_ for id_ in members) for members in parts.groups]
         jobs: list[Job] = []
-        created = patterns[False].created
         named: dict[int, int] = {}  # the store calls a group by the first job that names it
         for number, (node, draft) in enumerate(zip(nodes, drafts, strict=True), first):
-            job = self._keeper.make(number, node.work, created)
+            job = self._keeper.make(number, node.work, patterns[node.group > 0].created)
             job.tree = draft.tree if draft.tree > 0 else first - draft.tree
             job.depth, job.digest = draft.depth, draft.digest
             if node.group:
