@@ -373,7 +373,7 @@ async def test_a_job_that_is_killed_while_what_it_asked_for_is_refused_was_kille
     job = await xqute.push('echo "require what-nobody-wrote" >>"$XQUTE_JOB_EVENTS"')
     async with xqute:
         await begun.wait()
-        await until(lambda: (job.metadir / "job.rc").exists())
+        await until((job.metadir / "job.rc").exists)
         kill = asyncio.create_task(job.kill())
         await until(lambda: job.status is JobStatus.KILLING)
         go_on.set()
