@@ -20,8 +20,6 @@ from .work import Work
 #: Rows read at a time.
 _PAGE = 1000
 
-_WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
-
 
 class Heritage:
     """What an earlier session of the same run left.
@@ -95,7 +93,7 @@ class Heritage:
     @property
     def left(self) -> int:
         """How many were not pushed again, and have not ended well."""
-        return sum(1 for job in self.jobs.values() if job.status not in _WELL)
+        return sum(1 for job in self.jobs.values() if not job.status.well)
 
     @property
     def any(self) -> bool:
@@ -106,7 +104,7 @@ class Heritage:
         """The job that this definition made in the earlier session; None for a new one."""
         while (id_ := self._matching.take(digest)) is not None:
             job = self.jobs.get(id_) or self._entered.pop(id_)
-            if job.status not in _WELL:
+            if not job.status.well:
                 if job.id not in self._room.live:
                     job.call = work  # how it is to run may have changed
                 return job
@@ -144,9 +142,9 @@ class Heritage:
         """It is pushed again: it belongs to this session, and is run where that is left to do."""
         room = self._room
         self._leave(job)
-        if job.status not in _WELL:
+        if not job.status.well:
             room.entered.add(job.id)
-        if job.status in _WELL:
+        if job.status.well:
             job.cached = True
             self.reused += 1
         elif job.status.final:

@@ -14,19 +14,17 @@ from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import REQUEST, Room, StopReason
-from .engine.waiting import named
 from .errors import JobNotFound, StoreError, XquteError
 from .handing import Sources
 from .heritage import Heritage
 from .job import Job
 from .outcome import source_of
 from .owner import OwnerPresence, presence_of
+from .printable import listed
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
 from .store import Query, Record, Row
 from .work import Work
-
-_WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 
 class JobKeeper:
@@ -87,7 +85,7 @@ class JobKeeper:
         below = [(job, False) for job in reversed(jobs)]
         while below:
             job, done = below.pop()
-            if done or job.status in _WELL:
+            if done or job.status.well:
                 found.setdefault(job.id, job)
                 continue
             below.append((job, True))
@@ -191,7 +189,7 @@ class JobKeeper:
             if self.job(job.id) is job:
                 return self._lifecycle.waiting.why(job)
             blocked = job.kept_reason.code == WaitReason.BLOCKED or not job.needs
-            return None if blocked else Reason("NEEDS", {"needs": named(job.needs)})
+            return None if blocked else Reason("NEEDS", {"needs": listed(job.needs)})
         if job.after >= PARKED:
             return Reason("PARKED")
         live = self._room.live.get(job.id)

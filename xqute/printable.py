@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 #: Control sequences of terminals: colours, cursor, titles (ECMA-48 5.4, xterm's OSC).
 _SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+
+#: Numbers that a sentence names.
+LISTED: Final = 10
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Some numbers, and how many more there are."""
+    more = f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else ""
+    return ", ".join(map(str, numbers[:LISTED])) + more
 
 
 def printable(text: str) -> str:

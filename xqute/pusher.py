@@ -20,13 +20,10 @@ from .pickling import is_need, place, write_place
 from .plan import Node, Plan, plan
 from .rules.definition import plain_digest
 from .settings import TROUBLE_MIN_SECONDS
-from .states import JobStatus
 from .store import Draft
 from .work import make_work
 
 log = logging.getLogger("xqute")
-
-_WELL = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 
 class Pusher:
@@ -82,7 +79,7 @@ class Pusher:
             heritage.match(d, node.work) if d else None
             for d, node in zip(digests, planned.nodes, strict=True)
         ]
-        wanted = _wanted(planned, [job is not None and job.status in _WELL for job in matched])
+        wanted = _wanted(planned, [job is not None and job.status.well for job in matched])
         used = [job if is_wanted else None for job, is_wanted in zip(matched, wanted, strict=True)]
         heritage.give_back([job for job, u in zip(matched, used, strict=True) if u is None])
         return await self._push(planned, used, wanted)
@@ -109,7 +106,7 @@ class Pusher:
                 if matched[number] is None:
                     matched[number] = self._find_again(node, _ids(planned, node, matched))
         served = [
-            job is not None and (kept is not None or job.status in _WELL)
+            job is not None and (kept is not None or job.status.well)
             for job, kept in zip(matched, there, strict=True)
         ]
         wanted = _wanted(planned, served)
@@ -126,7 +123,7 @@ class Pusher:
         others: list[Job] = []
         found = heritage.match(node.digest, node.work) if node.digest else None
         while found is not None and not (
-            list(found.given_needs) == needs and not (found.name and found.status in _WELL)
+            list(found.given_needs) == needs and not (found.name and found.status.well)
         ):
             others.append(found)
             found = heritage.match(node.digest, node.work)

@@ -81,8 +81,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether every job ended well."""
-        well = (JobStatus.FINISHED, JobStatus.SKIPPED)
-        return all(status in well for status in self.counts)
+        return all(status.well for status in self.counts)
 
     def __str__(self) -> str:
         """One line for people, and one per failure."""

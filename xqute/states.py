@@ -45,6 +45,11 @@ class JobStatus(IntEnum):
         return self >= JobStatus.FINISHED
 
     @property
+    def well(self) -> bool:
+        """Whether a job in this status has ended well: who needs it may go on."""
+        return self in (JobStatus.FINISHED, JobStatus.SKIPPED)
+
+    @property
     def live(self) -> bool:
         """Whether a start of the job may exist at the scheduler."""
         return JobStatus.SUBMITTED <= self <= JobStatus.KILLING

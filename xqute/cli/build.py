@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import rich_click as click
 
 from xqute.errors import DependencyFailed
 from xqute.job import Job
 from xqute.producer import Xqute
-from xqute.states import JobStatus
 
 from .calls import CallSet
 from .forms import Out, print_json, reason_document, show_warnings
 from .options import where
 from .place import Place
 from .runs import Run, Standing, deserted
-
-_WELL: Final = (JobStatus.FINISHED, JobStatus.SKIPPED)
 
 
 def pins(value: Any) -> dict[str, int]:
@@ -104,7 +101,7 @@ async def _build(
     else:
         for name, outcome in told.items():
             Out().say(_sentence(name, outcome))
-    return 0 if all(isinstance(each, Job) and each.status in _WELL for each in outcomes) else 1
+    return 0 if all(isinstance(each, Job) and each.status.well for each in outcomes) else 1
 
 
 async def _unfinished(place: Place, script: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
 from xqute.handing import Sources
 from xqute.job import Job
+from xqute.printable import listed
 from xqute.settings import PARKED
 from xqute.states import JobStatus, Reason, WaitReason
 from xqute.store import Query, Row, RunRow, Store
@@ -21,11 +21,6 @@ from xqute.stores.sqlite import SqliteStore
 from xqute.work import Work
 
 from .runs import deserted
-
-#: Numbers of jobs that a reason names.
-NAMED: Final = 10
-
-WELL: Final = frozenset({JobStatus.FINISHED, JobStatus.SKIPPED})
 
 
 @dataclass(frozen=True)
@@ -152,16 +147,16 @@ def needs_reason(job: Job, known: Mapping[int, JobStatus]) -> Reason:
     """Why a job waits for others, by how those stand."""
     if job.kept_reason.code == WaitReason.BLOCKED:
         return job.kept_reason
-    missing = [id_ for id_ in job.needs if known.get(id_) not in WELL]
-    bad = [id_ for id_ in missing if known.get(id_) in {JobStatus.FAILED, JobStatus.KILLED}]
+    missing = missing_of(job, known)
+    bad = [id_ for id_ in missing if id_ in known and known[id_].final]
     if bad:  # whoever would have said so has ended
-        return Reason("BLOCKED", {"needs": _named(bad), "cause": bad[0]})
-    return Reason("NEEDS", {"needs": _named(missing)})
+        return Reason("BLOCKED", {"needs": listed(bad), "cause": bad[0]})
+    return Reason("NEEDS", {"needs": listed(missing)})
 
 
-def _named(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-    return ", ".join(map(str, ids[:NAMED])) + more
+def missing_of(job: Job, known: Mapping[int, JobStatus]) -> list[int]:
+    """What a job needs that has not ended well, by how those stand."""
+    return [id_ for id_ in job.needs if id_ not in known or not known[id_].well]
 
 
 async def queue_reason(store: Store, run: RunRow | None) -> Reason | None:

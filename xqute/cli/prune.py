@@ -21,7 +21,7 @@ from xqute.store import Query, Store
 
 from .forms import jobs, print_json, size
 from .options import SEVERAL, duration, statuses, where
-from .place import WELL, Place, every_page, pick_run
+from .place import Place, every_page, pick_run
 from .runs import deserted
 
 #: Jobs whose records and files go together; a crash leaves at most so many directories without a record.
@@ -166,9 +166,7 @@ async def _needed(place: Place, store: Store, found: Collection[int]) -> set[int
     """Those of the jobs whose results others need that stay and have not ended well."""
     needed: set[int] = set()
     groups: set[int] = set()
-    async for row in every_page(
-        store, Query(statuses=[status for status in JobStatus if status not in WELL])
-    ):
+    async for row in every_page(store, Query(statuses=[status for status in JobStatus if not status.well])):
         if row.id not in found:
             needed.update(place.job(row).needs)
             groups.add(row.group)

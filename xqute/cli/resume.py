@@ -10,7 +10,7 @@ from typing import Any
 import rich_click as click
 
 from xqute.errors import XquteError
-from xqute.printable import printable
+from xqute.printable import LISTED, printable
 from xqute.producer import Xqute
 from xqute.report import Report
 from xqute.schedulers.names import known_schedulers
@@ -19,7 +19,7 @@ from xqute.store import RunRow, Store
 
 from .forms import Out, iso, print_json, show_warnings
 from .options import where
-from .place import NAMED, Place, pick_run
+from .place import Place, pick_run
 from .runs import Run, Standing, deserted, manager
 
 
@@ -83,7 +83,7 @@ async def _resume(
         print_json(_document(run, report))
     else:
         Out().say(f"run {run.id}: {str(report).splitlines()[0]}")
-        for id_, count in list(report.blocked.items())[:NAMED]:
+        for id_, count in list(report.blocked.items())[:LISTED]:
             what = "1 job waits" if count == 1 else f"{count} jobs wait"
             Out().say(f"{what} for job {id_}, which did not end well: see `xqute why {id_}`")
     return 0 if report.ok else 1

@@ -13,7 +13,7 @@ from rich.text import Text
 from xqute.amounts import OWN, told
 from xqute.job import Job
 from xqute.options import options_as_json
-from xqute.printable import printable
+from xqute.printable import LISTED, printable
 from xqute.states import JobStatus, Status
 from xqute.store import Row
 from xqute.work import Hole
@@ -32,7 +32,7 @@ from .forms import (
     took,
 )
 from .options import one_job, where
-from .place import NAMED, Place, statuses_of
+from .place import Place, statuses_of
 from .said import (
     RESULT_WIDTH,
     error_lines,
@@ -157,9 +157,9 @@ def _command(job: Job) -> str:
 def _tree(row: Row, job: Job, known: Mapping[int, JobStatus]) -> Iterator[tuple[str, str]]:
     """What it needs, and who needs it."""
     if job.needs:
-        more = f", and {len(job.needs) - NAMED} more" if len(job.needs) > NAMED else ""
+        more = f", and {len(job.needs) - LISTED} more" if len(job.needs) > LISTED else ""
         gone = "removed"
-        named = (f"{id_} {known[id_].name if id_ in known else gone}" for id_ in job.needs[:NAMED])
+        named = (f"{id_} {known[id_].name if id_ in known else gone}" for id_ in job.needs[:LISTED])
         yield "needs", f"{', '.join(named)}{more}"
     if row.parent:
         yield "for", f"job {row.parent}"

@@ -8,13 +8,14 @@ from typing import Any
 import rich_click as click
 
 from xqute.job import Job
+from xqute.printable import LISTED
 from xqute.rules.remedies import remedy
 from xqute.states import JobStatus, Reason, WaitReason
 from xqute.store import Row, RunRow, Store
 
 from .forms import Out, job_document, print_json, reason_document
 from .options import one_job, where
-from .place import NAMED, WELL, Place, statuses_of
+from .place import Place, missing_of, statuses_of
 from .runs import deserted, manager, meanwhile, run_of
 from .said import progress_of, progress_text
 
@@ -98,8 +99,8 @@ async def _blamed(place: Place, store: Store, job: Job) -> list[tuple[Row, Job]]
         cause = job.reason.detail.get("cause")
         return await place.look(store, await store.get([cause])) if isinstance(cause, int) else []
     known = await statuses_of(store, [job])
-    missing = [id_ for id_ in job.needs if known.get(id_) not in WELL]
-    return await place.look(store, await store.get(missing[:NAMED]))
+    missing = missing_of(job, known)
+    return await place.look(store, await store.get(missing[:LISTED]))
 
 
 def _stands(job: Job) -> str:

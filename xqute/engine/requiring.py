@@ -12,6 +12,7 @@ from ..crash import crash_point
 from ..errors import GraphError, XquteError
 from ..job import Job
 from ..plan import Plan
+from ..printable import listed
 from ..settings import REQUIRE_MAX_BYTES, REQUIRE_ROUNDS
 from ..states import Reason
 from .room import Room
@@ -96,4 +97,4 @@ _INHERITED = ("priority", "error_strategy", "retries", "retry_delay", "grace", "
 
 def waits_for(job: Job) -> Reason:
     """The reason of a job that asked for others."""
-    return Reason("NEEDS", {"needs": ", ".join(map(str, job.needs[:10])), "message": "it asked for them"})
+    return Reason("NEEDS", {"needs": listed(job.needs), "message": "it asked for them"})

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import StoreError
 from ..job import Job
+from ..printable import listed
 from ..settings import (
     HOOKS_BOUND_SECONDS,
     KILL_BOUND_SECONDS,
@@ -32,9 +33,6 @@ from .submitter import Submitter
 from .watcher import Watcher
 
 log = logging.getLogger("xqute.engine")
-
-#: Jobs that a sentence names by their numbers.
-_LISTED = 10
 
 
 class Engine:
@@ -202,7 +200,7 @@ class Engine:
             log.warning(
                 "left running: job(s) %s; Xqute(resume=True) or `xqute resume %s` goes on with them, "
                 "`xqute kill --run %s` ends them",
-                *(_listed(left), self._room.run, self._room.run),
+                *(listed(left), self._room.run, self._room.run),
             )
         self._room.inherited = list(self._room.live.values())  # for an engine that starts again
 
@@ -278,9 +276,3 @@ class Engine:
 
 async def _gone(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
-
-
-def _listed(ids: Sequence[int]) -> str:
-    """Some numbers, and how many more there are."""
-    more = f" and {len(ids) - _LISTED} more" if len(ids) > _LISTED else ""
-    return ", ".join(map(str, ids[:_LISTED])) + more

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..job import Job
+from ..printable import listed
 from ..states import JobEvent, JobStatus, Reason
 from .room import Room
-
-#: Numbers of jobs that a reason names.
-_NAMED = 10
-
-WELL = frozenset({JobStatus.FINISHED, JobStatus.SKIPPED})
 
 
 class Waiting:
@@ -41,7 +37,7 @@ class Waiting:
         """The job has come to where it is now."""
         room, graph = self._room, self._room.graph
         room.blocked.discard(job.id)
-        if job.status in WELL:
+        if job.status.well:
             self.go_on(graph.good(job.id))
             graph.forget(job.id)
         elif job.status.final:
@@ -51,7 +47,7 @@ class Waiting:
 
     def ended_elsewhere(self, id: int, status: JobStatus) -> None:
         """A job of another run that some need here is so far."""
-        if status in WELL:
+        if status.well:
             self.go_on(self._room.graph.good(id))
         elif status.final:
             self._block(self._room.graph.bad(id), id)
@@ -82,7 +78,7 @@ class Waiting:
                 graph.add(job.id, job.group, job.given_needs, good=good, bad=bad)
             if job.required:
                 self.require(job)
-            if job.status in WELL:
+            if job.status.well:
                 graph.good(job.id)
             elif job.status.final:
                 graph.bad(job.id)
@@ -99,7 +95,7 @@ class Waiting:
         for id_ in ids:
             job = self._room.known(id_)
             status = JobStatus(self._room.foreign.get(id_, 0)) if job is None else job.status
-            if status in WELL:
+            if status.well:
                 good.add(id_)
             elif status.final:
                 bad.add(id_)
@@ -110,8 +106,8 @@ class Waiting:
         graph = self._room.graph
         if graph.blocked(job.id):
             causes = graph.causes(job.id)
-            return Reason("BLOCKED", {"needs": named(causes), "cause": causes[0]})
-        return Reason("NEEDS", {"needs": named(graph.missing(job.id))})
+            return Reason("BLOCKED", {"needs": listed(causes), "cause": causes[0]})
+        return Reason("NEEDS", {"needs": listed(graph.missing(job.id))})
 
     def look_at(self, job: Job) -> None:
         """A job has begun to wait: is what it needs there already, or never to come?"""
@@ -135,9 +131,3 @@ class Waiting:
 
     def _jobs(self, ids: Iterable[int]) -> Iterable[Job]:
         return (job for job in map(self._room.known, ids) if job is not None)
-
-
-def named(ids: list[int] | tuple[int, ...]) -> str:
-    """Some numbers, and how many more there are."""
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(map(str, ids[:_NAMED])) + more

@@ -133,10 +133,7 @@ def latest(builds: Iterable[Build]) -> Build | None:
 
 def standing(builds: Iterable[Build]) -> Build | None:
     """The newest build that ended well: it made the result, or said that it stands."""
-    return max((build for build in builds if build.status in _WELL), default=None, key=_age)
-
-
-_WELL = frozenset({JobStatus.FINISHED, JobStatus.SKIPPED})
+    return max((build for build in builds if build.status.well), default=None, key=_age)
 
 
 def _age(build: Build) -> int:
