@@ -14,10 +14,10 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 # One pip at a time in one environment.
 .NOTPARALLEL:
-.PHONY: help demo test check soak chaos bench peers docs clean
+.PHONY: help demo test check soak chaos bench peers clusters docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  SCHEDULER=slurm or sge has the demo start a real one, as root on this machine, and run there.'
 	@echo '  ARGS="..." is handed to the script of demo, chaos, bench, peers and to pytest; PYTHON=... picks the Python.'
@@ -50,6 +50,9 @@ bench: $(VENV)/.runtime ## every number of docs/benchmarks.md, beside its bar
 
 peers: $(VENV)/.runtime ## the same jobs with xqute and with what else one would take
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
+
+clusters: $(VENV)/.runtime ## the same jobs at a real Slurm and a real Grid Engine, as root: beside a bare array, and peers
+	@$(BIN)/python benchmarks/clusters.py $(ARGS)
 
 # What must hold whatever happens, in two halves that run side by side: the fault rows; the suites of
 # schedulers and stores, the crash sweep, and the lessons.

@@ -198,11 +198,13 @@ Load = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run."""
+    """One run: `cpu` is what its own process computed after the clock started, in seconds."""
 
     jobs: int
     seconds: float
     setup: float
+    cpu: float
+    commands: dict[str, int]
 
     @property
     def rate(self) -> float:
@@ -230,7 +232,7 @@ def main() -> int:
     for wish in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(wish, bench.interrupt)
     if given.markdown:
-        split(given.markdown)
+        split(given.markdown, BEGIN, END)
     begun = time.monotonic()
     machine = bench.machine()
     try:
@@ -250,9 +252,7 @@ def main() -> int:
     tables = contest.tables()
     print(f"{told}\n\n{tables}")
     if given.markdown:
-        before, after = split(given.markdown)
-        given.markdown.write_text(f"{before}{BEGIN}\n\n{told}\n\n{tables}\n\n{END}{after}", "utf-8")
-        say(f"written to {given.markdown}")
+        write(given.markdown, f"{told}\n\n{tables}", BEGIN, END)
     return 0
 
 
@@ -375,7 +375,7 @@ class Contest:
             if rc:
                 raise Failed(last_line(directory / "log") or f"ended with {rc}")
             told = json.loads((directory / "result.json").read_text("utf-8"))
-        return Sample(jobs, told["seconds"], told["setup"])
+        return Sample(jobs, **told)
 
     def orphan(self, found: Found) -> None:
         """Whether a job runs on when what manages it is killed and can do nothing."""
@@ -498,13 +498,20 @@ def drawn(lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
 
 
-def split(page: Path) -> tuple[str, str]:
+def split(page: Path, begin: str, end: str) -> tuple[str, str]:
     """What is before and after the markers of a page; one without is refused before anything runs."""
     text = page.read_text("utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise SystemExit(f"{page} must have one line {BEGIN} and, below it, one {END}")
-    before, _, rest = text.partition(BEGIN)
-    return before, rest.partition(END)[2]
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise SystemExit(f"{page} must have one line {begin} and, below it, one {end}")
+    before, _, rest = text.partition(begin)
+    return before, rest.partition(end)[2]
+
+
+def write(page: Path, tables: str, begin: str, end: str) -> None:
+    """Replace what is between the markers of a page."""
+    before, after = split(page, begin, end)
+    page.write_text(f"{before}{begin}\n\n{tables}\n\n{end}{after}", "utf-8")
+    say(f"written to {page}")
 
 
 # Installing

@@ -2,10 +2,12 @@
 
 `python drivers.py NAME JOBS FORKS COMMAND…` runs the command so often, asking for as much of each job's
 return code and output as the peer can keep. It writes `result.json`: the seconds from the first submit to
-the last result, and the seconds before, from its own first line until the peer could take jobs.
+the last result, and the seconds before, from its own first line until the peer could take jobs; what this
+process computed meanwhile, and the commands it ran, where it knows them.
 
 A name that ends in `_calls` runs so many Python calls that do nothing, each for a result of its own; one
-in `_trees` a tree of them in the shape of Montage, in which each gets what its parents returned.
+in `_trees` a tree of them in the shape of Montage, in which each gets what its parents returned. One in
+`_slurm` or `_sge` runs the command at that cluster, and its clock stops when nothing is in the queue.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -25,7 +28,15 @@ from typing import Any
 
 BEGUN = time.perf_counter()
 COMMAND = sys.argv[4:]
-READY = 0.0
+READY = COMPUTED = 0.0
+ISSUED: dict[str, int] = {}
+
+#: What a cluster says as long as something of ours is in its queue, and how often it is asked.
+QUEUES = {
+    "slurm": ["squeue", "--noheader", "--format=%i", f"--user={os.getuid()}"],
+    "sge": ["qstat", "-u", pwd.getpwuid(os.getuid()).pw_name],
+}
+QUEUE_SECONDS = 0.25
 
 #: How deep a Montage is, and so what the last call of its tree returns.
 LEVELS = 8
@@ -35,12 +46,24 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # wfformat.py is ever
 
 def ready() -> None:
     """The peer can take jobs: the clock starts."""
-    global READY  # noqa: PLW0603
-    READY = time.perf_counter()
+    global READY, COMPUTED
+    READY, COMPUTED = time.perf_counter(), time.process_time()
 
 
 def taken() -> float:
     return time.perf_counter() - READY
+
+
+def taken_at(cluster: str) -> float:
+    """The same, when nothing is in the queue any more."""
+    while asked(*QUEUES[cluster]):
+        time.sleep(QUEUE_SECONDS)
+    return taken()
+
+
+def asked(*argv: str) -> str:
+    """What a command says that must succeed."""
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def all_zero(codes: Iterable[int | None], jobs: int) -> None:
@@ -78,16 +101,31 @@ def level(*parents: int) -> int:
 
 
 def xqute(jobs: int, forks: int) -> float:
+    return own_commands("local", jobs, forks)
+
+
+def xqute_slurm(jobs: int, forks: int) -> float:
+    own_commands("slurm", jobs, forks)
+    return taken_at("slurm")
+
+
+def xqute_sge(jobs: int, forks: int) -> float:
+    own_commands("sge", jobs, forks)
+    return taken_at("sge")
+
+
+def own_commands(scheduler: str, jobs: int, forks: int) -> float:
     from xqute import JobStatus, Xqute
 
     async def run() -> float:
-        xq = Xqute(job_metadir="jobs", scheduler_forks=forks)
+        xq = Xqute(scheduler, job_metadir="jobs", scheduler_forks=forks)
         ready()
         await xq.push_many([COMMAND] * jobs)
         report = await xq.run_until_complete()
         seconds = taken()
         if report.counts != {JobStatus.FINISHED: jobs}:
             raise SystemExit(f"not all jobs finished: {report}")
+        ISSUED.update(report.commands)
         return seconds
 
     return asyncio.run(run())
@@ -311,6 +349,50 @@ def submitit(jobs: int, forks: int) -> float:
     return seconds
 
 
+def submitit_slurm(jobs: int, forks: int) -> float:
+    import submitit
+
+    executor = submitit.AutoExecutor(folder="jobs", cluster="slurm")
+    executor.update_parameters(timeout_min=5, slurm_array_parallelism=forks)
+    run = submitit.helpers.CommandFunction(COMMAND, verbose=False)
+    ready()
+    submitted = executor.map_array(run, range(jobs))
+    outputs = [job.result() for job in submitted]  # raises when the command failed
+    all_zero((0 for _ in outputs), jobs)
+    return taken_at("slurm")
+
+
+def psij_slurm(jobs: int, forks: int) -> float:
+    """It asks Slurm every 30 s unless told otherwise: here as often as xqute may at most."""
+    from psij import Job, JobExecutor, JobSpec
+    from psij.executors.batch.slurm import SlurmExecutorConfig
+
+    executor = JobExecutor.get_instance("slurm", config=SlurmExecutorConfig(queue_polling_interval=2))
+    ready()
+    submitted = [Job(JobSpec(executable=COMMAND[0], arguments=COMMAND[1:])) for _ in range(jobs)]
+    for job in submitted:
+        executor.submit(job)
+    ended = [job.wait() for job in submitted]
+    all_zero((status.exit_code for status in ended if status), jobs)
+    return taken_at("slurm")
+
+
+def bare_slurm(jobs: int, forks: int) -> float:
+    """One array of a script that runs the command, and keeps nothing."""
+    Path("bare.sh").write_text(f"#!/bin/sh\n{' '.join(COMMAND)}\n", "utf-8")
+    ready()
+    asked("sbatch", "--output=/dev/null", f"--array=1-{jobs}", "bare.sh")
+    return taken_at("slurm")
+
+
+def bare_sge(jobs: int, forks: int) -> float:
+    """The same at Grid Engine."""
+    Path("bare.sh").write_text(f"{' '.join(COMMAND)}\n", "utf-8")
+    ready()
+    asked("qsub", "-S", "/bin/sh", "-o", "/dev/null", "-e", "/dev/null", "-t", f"1-{jobs}", "bare.sh")
+    return taken_at("sge")
+
+
 def executorlib(jobs: int, forks: int) -> float:
     from executorlib import SingleNodeExecutor
 
@@ -366,6 +448,8 @@ if __name__ == "__main__":
     name, *numbers = sys.argv[1:4]
     commands = (xqute, xqute2, parsl, dask, hyperqueue, submitit, executorlib, parallel, task_spooler)
     calls = (xqute_calls, xqute_reuse_calls, parsl_calls, dask_calls, xqute_trees, parsl_trees, dask_trees)
-    work = {function.__name__: function for function in (*commands, *calls)}[name]
-    wall = work(*map(int, numbers))
-    Path("result.json").write_text(json.dumps({"seconds": wall, "setup": READY - BEGUN}), "utf-8")
+    clusters = (xqute_slurm, xqute_sge, bare_slurm, bare_sge, submitit_slurm, psij_slurm)
+    work = {function.__name__: function for function in (*commands, *calls, *clusters)}[name]
+    told = {"seconds": work(*map(int, numbers)), "setup": READY - BEGUN}
+    told |= {"cpu": time.process_time() - COMPUTED, "commands": ISSUED}
+    Path("result.json").write_text(json.dumps(told), "utf-8")
