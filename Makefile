@@ -9,6 +9,8 @@ ARGS   ?=
 SCHEDULER ?= local
 VENV   := .venv
 BIN    := $(VENV)/bin
+# A cluster that tests/live can start is up, and its commands are found.
+UP      = $(if $(wildcard tests/live/$(SCHEDULER)),started=$$(tests/live/$(SCHEDULER) up) && eval "$$started" &&)
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -19,12 +21,11 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  SCHEDULER=slurm or sge has the demo start a real one, as root on this machine, and run there.'
-	@echo '  ARGS="..." is handed to the script of demo, chaos, bench, peers and to pytest; PYTHON=... picks the Python.'
+	@echo '  SCHEDULER=slurm or sge has demo and chaos start a real one, as root on this machine, and run there.'
+	@echo '  ARGS="..." is handed to the script of demo, chaos, bench, peers, clusters and to pytest; PYTHON=... picks the Python.'
 
 demo: $(VENV)/.runtime ## compress and checksum the standard library as jobs, and print a table
-	@$(if $(wildcard tests/live/$(SCHEDULER)),started=$$(tests/live/$(SCHEDULER) up) && eval "$$started" &&) \
-	$(BIN)/python examples/demo.py --scheduler $(SCHEDULER) $(ARGS)
+	@$(UP) $(BIN)/python examples/demo.py --scheduler $(SCHEDULER) $(ARGS)
 
 # A failing lint does not hide what the tests say, nor the other way round.
 test: $(VENV)/.dev ## lint, types, and every test
@@ -71,7 +72,7 @@ soak: $(VENV)/.dev ## the fault rows, suites and the crash sweep ten times in a 
 	@echo "soak: the large grids passed"
 
 chaos: $(VENV)/.dev ## kill a manager at random for five minutes; nothing may be lost or run twice
-	@$(BIN)/python -m tests.crash.chaos $(ARGS)
+	@$(UP) $(BIN)/python -m tests.crash.chaos --scheduler $(SCHEDULER) $(ARGS)
 
 docs: $(VENV)/.docs ## the documentation, into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -4,6 +4,9 @@ A round is one metadir with hundreds of jobs. Sessions of the same program work 
 after 0.05 to 3 seconds: by SIGKILL, at a random crash point, or by SIGTERM or Ctrl-C that leave the jobs
 running. The last session is left in peace. Then nothing may be lost, and nothing may have run twice.
 Some of the jobs are trees, and some of those turn out to need others while they run.
+
+`--scheduler slurm` or `sge` has the jobs run at the cluster that tests/live started here, all of whose hosts
+are this one; in every third session its controller goes, and comes back after the manager was killed.
 """
 
 from __future__ import annotations
@@ -22,11 +25,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tests.crash.keeping import KILLED, ROOT, processes_of
 from xqute import Call, Job, JobStatus, Scheduler, Xqute, cmd, current_job, simplug, task
@@ -48,11 +51,37 @@ echo "$XQUTE_JOB_ID $2" >>"$1/good"
 MOST = {"good": 1, "flaky": 2, "asks": 2}
 
 PARTS = 3
-FORKS = 8
 INTERRUPTED = 130
 #: How long a session that was asked to end, or one that nobody disturbs, may take.
 LEAVE_SECONDS = 30.0
 PEACE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the jobs run.
+
+    Attributes:
+        forks: How many of them at a time.
+        options: What a session says to the scheduler besides.
+        stop, start: The words of its script in tests/live for its controller; empty: it has none.
+        patience: How many times as long as on this host the work may take.
+    """
+
+    forks: int = 8
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stop: str = ""
+    start: str = ""
+    patience: int = 1
+
+
+#: What was asked for too early is asked for again soon, so that a session of three seconds sees it.
+SOON = {"scheduler_rate": None, "scheduler_poll_interval": 2}
+SITES = {
+    "local": Site(),
+    "slurm": Site(40, SOON, "ctld-stop", "ctld-start", patience=3),
+    "sge": Site(40, SOON, "qmaster-stop", "qmaster-start", patience=3),
+}
 
 
 # What the jobs do that are Python calls
@@ -106,16 +135,16 @@ def names_of_tree(name: str) -> list[str]:
 # The program that dies
 
 
-def manage(directory: Path, seed: int, *, everything: bool) -> int:
+def manage(directory: Path, scheduler: str, seed: int, *, everything: bool) -> int:
     """One session: push the work in an order of its own, and run it."""
     try:
-        asyncio.run(work(directory, random.Random(seed), everything=everything))
+        asyncio.run(work(directory, scheduler, random.Random(seed), everything=everything))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
 
 
-async def work(directory: Path, chance: random.Random, *, everything: bool) -> None:
+async def work(directory: Path, scheduler: str, chance: random.Random, *, everything: bool) -> None:
     """Push in pieces, some of them while jobs run already."""
     plan = json.loads((directory / "plan").read_text())
     extra = plan["extra"]
@@ -132,12 +161,14 @@ async def work(directory: Path, chance: random.Random, *, everything: bool) -> N
                 file.write(f"{job.id}\n")
 
     xqute = Xqute(
+        scheduler,
         job_metadir=directory / "meta",
-        scheduler_forks=FORKS,
+        scheduler_forks=SITES[scheduler].forks,
         resume=True,
         on_interrupt="detach",
         retry_delay=0.05,
         plugins=[Told()],
+        **SITES[scheduler].options,
     )
     await push(xqute, directory, jobs[:early], chance)
     await xqute.push_many(tree(directory, name) for name in trees[:1])
@@ -183,6 +214,7 @@ class Tally:
 
     sessions: int = 0
     kills: int = 0
+    outages: int = 0
     jobs: int = 0
     executions: int = 0
     lost: int = 0
@@ -193,7 +225,9 @@ class Tally:
 
     def __str__(self) -> str:
         """The closing line."""
-        done = f"{self.sessions} sessions, {self.kills} kills, {self.jobs} jobs, {self.executions} executions"
+        done = f"{self.sessions} sessions, {self.kills} kills, "
+        done += f"{self.outages} outages, " if self.outages else ""
+        done += f"{self.jobs} jobs, {self.executions} executions"
         broken = f"lost {self.lost}, overlapping starts {self.overlaps}, hangs {self.hangs}"
         return f"{done}; {broken}, repeated good executions {self.repeated}, other {len(self.wrong)}"
 
@@ -205,8 +239,12 @@ class Tally:
 class Round:
     """One metadir, from its first session to the last."""
 
-    def __init__(self, seed: int, jobs: int, tally: Tally, points: list[str]) -> None:
+    def __init__(
+        self, seed: int, jobs: int, tally: Tally, points: list[str], scheduler: str = "local"
+    ) -> None:
         self.chance = random.Random(seed)
+        self.scheduler = scheduler
+        self.site = SITES[scheduler]
         self.tally = tally
         self.points = points
         self.directory = Path(tempfile.mkdtemp(prefix=f"xqute-chaos-{seed}-"))
@@ -239,7 +277,7 @@ class Round:
             return subprocess.Popen(
                 [
                     *(sys.executable, "-m", "tests.crash.chaos", "--manage", self.directory),
-                    *("--seed", str(self.chance.randrange(2**32))),
+                    *("--seed", str(self.chance.randrange(2**32)), "--scheduler", self.scheduler),
                     *(["--everything"] if everything else []),
                 ],
                 cwd=ROOT,
@@ -252,6 +290,8 @@ class Round:
 
     def disturbed(self) -> bool:
         """One session that is ended in some way; whether it had done its work before."""
+        if self.site.stop and self.tally.sessions % 3 == 1:
+            return self.outage()
         ways = [self.kill, self.crash, self.interrupt]
         way = self.kill if self.quick else self.chance.choices(ways, [5, 3, 2])[0]
         return way()
@@ -266,6 +306,18 @@ class Round:
         """It dies at a crash point; when it does not come there, by SIGKILL."""
         point = f"{self.chance.choice(self.points)}:{self.chance.choice([1, 1, 2, 5, 20, 50])}"
         return self.ended(self.start(crash=point), signal.SIGKILL, 3, point)
+
+    def outage(self) -> bool:
+        """SIGKILL while the controller of the cluster is away; the next session begins when it is back."""
+        self.tally.outages += 1
+        script, process = ROOT / "tests" / "live" / self.scheduler, self.start()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self.chance.uniform(0.4, 3))
+        try:
+            subprocess.run([script, self.site.stop], check=True, capture_output=True)
+            return self.ended(process, signal.SIGKILL, self.chance.uniform(0.05, 1))
+        finally:
+            subprocess.run([script, self.site.start], check=True, capture_output=True)
 
     def interrupt(self) -> bool:
         """A signal that it winds down for, leaving its jobs running."""
@@ -302,7 +354,7 @@ class Round:
     def peace(self) -> None:
         """A session that pushes everything and that nobody disturbs."""
         process = self.start(everything=True)
-        code = self.left(process, PEACE_SECONDS)
+        code = self.left(process, PEACE_SECONDS * self.site.patience)
         if code:
             self.tally.wrong.append(f"the session left in peace ended with {code}: see log")
 
@@ -371,7 +423,7 @@ def becomes(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     return True
 
 
-def chaos(seconds: float, jobs: int, seed: int) -> int:
+def chaos(scheduler: str, seconds: float, jobs: int, seed: int) -> int:
     """Rounds until the time is over; 1 when something is broken."""
     # the sweep knows the crash points; it needs pytest, which a session does without
     from tests.crash.test_sweep import points
@@ -380,7 +432,7 @@ def chaos(seconds: float, jobs: int, seed: int) -> int:
     tally = Tally()
     for number in itertools.count(seed):
         print(f"seed {number}: --seed {number} --jobs {jobs} does the same again", flush=True)
-        round_ = Round(number, jobs, tally, points())
+        round_ = Round(number, jobs, tally, points(), scheduler)
         round_.run(until)
         if tally.broken:
             print(*tally.wrong, f"everything is left in {round_.directory}", sep="\n")
@@ -394,6 +446,7 @@ def chaos(seconds: float, jobs: int, seed: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.chaos", description=__doc__)
+    parser.add_argument("--scheduler", choices=SITES, default="local", help="where the jobs run")
     parser.add_argument("--seconds", type=float, default=300, help="disturb so long (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=500, help="jobs of a round (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="of the first round (default: a fresh one)")
@@ -402,8 +455,8 @@ def main() -> int:
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     if given.manage:
-        return manage(given.manage, seed, everything=given.everything)
-    return chaos(given.seconds, given.jobs, seed)
+        return manage(given.manage, given.scheduler, seed, everything=given.everything)
+    return chaos(given.scheduler, given.seconds, given.jobs, seed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""Managers at real clusters that are killed at random while the controller comes and goes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.crash.keeping import ROOT
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def slurm(slurm_conf, monkeypatch):
+    """Nothing is left in its queue."""
+    monkeypatch.setenv("SLURM_CONF", slurm_conf)
+    yield
+    subprocess.run(["scancel", "--user=root"], check=False)
+
+
+@pytest.fixture
+def sge(sge_clients):
+    """Nothing is left in its queue."""
+    yield
+    subprocess.run(["qdel", "-u", "root"], check=False)
+
+
+def chaos(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.chaos", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    print(done.stdout)  # the seed, for whoever wants the same again
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_nothing_is_lost_and_nothing_runs_twice_at_a_slurm_that_comes_and_goes(slurm):
+    told = chaos("--scheduler", "slurm", "--seconds", "15", "--jobs", "150")
+
+    assert " outages, " in told
+    assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in told
+
+
+def test_nothing_is_lost_and_nothing_runs_twice_at_a_grid_engine_that_comes_and_goes(sge):
+    told = chaos("--scheduler", "sge", "--seconds", "10", "--jobs", "80")
+
+    assert " outages, " in told
+    assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in told
