@@ -120,6 +120,8 @@ def show(jobs, modules, report, metadir):
     table.add_row("retries", f"{sum(job.attempt - 1 for job in jobs):,}")
     table.add_row("time", f"{report.seconds:.1f} s")
     table.add_row("jobs/s", f"{len(jobs) / report.seconds:,.1f}")
+    if report.commands:
+        table.add_row("commands", ", ".join(f"{count} {name}" for name, count in report.commands.items()))
     table.add_row("bytes", f"{before:,} → {after:,}", end_section=True)
     for place, job in enumerate(slowest):
         label = "" if place else "the five slowest"
@@ -136,8 +138,8 @@ async def main():
             sys.exit(f"demo: {tool} is needed, and not on the PATH")
     modules = standard_library(args.limit)
     clear(args.metadir)
-    library, several = sysconfig.get_path("stdlib"), args.forks or "many"
-    print(f"compressing {len(modules)} modules of {library}, {several} at a time")
+    library, how = sysconfig.get_path("stdlib"), f"{args.forks} at a time" if args.forks else "in its queue"
+    print(f"compressing {len(modules)} modules of {library} with the scheduler {args.scheduler}, {how}")
     jobs, report = await compress(modules, args)
     wrong = list(trouble(jobs, modules))
     show(jobs, modules, report, args.metadir)

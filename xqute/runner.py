@@ -14,6 +14,12 @@ from .printable import printable
 _QUOTED: Final = 500
 
 
+def program_of(argv: Sequence[str]) -> str:
+    """The name of a command, without its folder; of a line for `sh -c` the name it is given, if any."""
+    named = tuple(argv[:2]) == ("/bin/sh", "-c") and len(argv) > 3  # noqa: PLR2004  what follows the line is its $0
+    return os.path.basename(argv[3 if named else 0])
+
+
 class Ran(NamedTuple):
     """What became of one command.
 
@@ -30,8 +36,8 @@ class Ran(NamedTuple):
 
     @property
     def program(self) -> str:
-        """Its name, without its folder."""
-        return os.path.basename(self.argv[0])
+        """Its name."""
+        return program_of(self.argv)
 
     @property
     def said(self) -> str:

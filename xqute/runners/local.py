@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..errors import BackendUnavailable
-from ..runner import Ran, Runner
+from ..runner import Ran, Runner, program_of
 
 #: What a command may say at most: the queue of a large cluster has some ten thousand lines.
 OUTPUT_BYTES: Final = 64 * 1024 * 1024
@@ -27,7 +27,7 @@ class LocalRunner(Runner):
 
     async def run(self, argv: Sequence[str], *, seconds: float, env: Mapping[str, str] | None = None) -> Ran:
         loop = asyncio.get_running_loop()
-        self.commands[os.path.basename(argv[0])] += 1
+        self.commands[program_of(argv)] += 1
         try:
             transport, said = await loop.subprocess_exec(
                 _Said, *argv, stdin=subprocess.DEVNULL, start_new_session=True, env=env

@@ -18,7 +18,7 @@ from .. import metadir
 from ..errors import BackendAnswerError, BackendFull, BackendUnavailable, OptionError, SubmitError
 from ..job import Job
 from ..options import seconds
-from ..runner import Ran, Runner
+from ..runner import Ran, Runner, program_of
 from ..runners.local import LocalRunner
 from ..scheduler import Outcome
 from ..settings import (
@@ -116,7 +116,7 @@ class BatchScheduler(Adapter):
                 raise self._unavailable(ran)
             found = {listed.uid: listed for listed in read(ran.output)} if known else {}
         except BackendAnswerError as exc:
-            self._touch.lost(f"{os.path.basename(argv[0])} answered what can't be read: {exc}")
+            self._touch.lost(f"{program_of(argv)} answered what can't be read: {exc}")
             raise BackendUnavailable(str(exc), scheduler=self.name, argv=argv) from exc
         except BackendUnavailable as exc:
             self._touch.lost(str(exc))

@@ -485,6 +485,15 @@ async def test_a_command_is_run_to_its_end() -> None:
     assert runner.commands == {"sh": 1}
 
 
+async def test_a_line_for_sh_is_told_and_counted_as_the_command_it_was_given() -> None:
+    runner = LocalRunner()
+
+    ran = await runner.run(["/bin/sh", "-c", 'echo "$0 $1"', "/opt/bin/qacct", "7"], seconds=20)
+
+    assert (ran.program, ran.said) == ("qacct", "/opt/bin/qacct 7")
+    assert runner.commands == {"qacct": 1}
+
+
 async def test_who_holds_the_pipes_of_a_command_is_not_waited_for() -> None:
     began = time.monotonic()
 
