@@ -58,6 +58,8 @@ SWEEP_MAX_SECONDS: Final = 2.0
 SWEEP_BACKOFF: Final = 1.5
 
 #: A sweep waits so many times as long as the last one used the processor: many are swept less often.
+#: The first number holds as long as that is within the longest wait, the second whatever comes of it.
+SWEEP_EASY_RATIO: Final = 200.0
 SWEEP_RATIO: Final = 66.0
 
 #: What nobody waits for goes to the store with what follows within this time.

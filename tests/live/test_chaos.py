@@ -47,7 +47,7 @@ def test_nothing_is_lost_and_nothing_runs_twice_at_a_slurm_that_comes_and_goes(s
 
 
 def test_nothing_is_lost_and_nothing_runs_twice_at_a_grid_engine_that_comes_and_goes(sge):
-    told = chaos("--scheduler", "sge", "--seconds", "10", "--jobs", "80")
+    told = chaos("--scheduler", "sge", "--seconds", "8", "--jobs", "60")
 
     assert " outages, " in told
     assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in told

@@ -16,14 +16,12 @@ from .. import metadir
 from ..errors import BackendAnswerError
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
+from ..rules.sweeping import seconds_to_next
 from ..settings import (
     ANSWER_SECONDS,
     POLL_FLOOR_SECONDS,
     RESUBMITS,
-    SWEEP_BACKOFF,
-    SWEEP_MAX_SECONDS,
     SWEEP_MIN_SECONDS,
-    SWEEP_RATIO,
 )
 from ..states import (
     Answer,
@@ -197,8 +195,7 @@ class Watcher:
         if silent:
             await self._ask(silent)
             self._judge_all(silent)
-        grown = SWEEP_MIN_SECONDS if changed else self._interval * SWEEP_BACKOFF
-        self._interval = max(min(grown, SWEEP_MAX_SECONDS), SWEEP_RATIO * (time.process_time() - used))
+        self._interval = seconds_to_next(self._interval, time.process_time() - used, changed=bool(changed))
         self._next = _now() + self._interval if self._swept else None
 
     async def _read_files(self, lives: Sequence[Live]) -> set[Live]:
