@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.crash.keeping import ROOT
+from tests.waiting import wait_for
 from xqute import Job, Xqute
 
 #: Goes before the text of each session. Jobs leave their traces in $HERE.
@@ -156,11 +156,3 @@ class Sessions:
             process.wait()
             process.stdout.close()
             process.stderr.close()
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    """Wait for what only files and processes tell."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

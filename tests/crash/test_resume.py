@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.crash.sessions import wait_for
+from tests.waiting import wait_for
 from xqute import JobStatus, OptionError, Xqute
 
 REPORTS = "report = await xqute.run_until_complete(); tell(reused=report.reused, left=report.left_alone)"

@@ -7,7 +7,6 @@ import pty
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from xqute import JobStatus, Xqute
@@ -114,16 +113,3 @@ def recorded(metadir: Path) -> list[JobStatus]:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  only files and processes tell
-            await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import until
+from tests.waiting import until
 from xqute import JobStatus, MetadirError, StoreError, StoreUnavailable, Xqute, XquteError
 from xqute.store import Draft, Query, RunRow
 from xqute.stores.sqlite import SqliteStore
@@ -237,7 +237,7 @@ async def test_a_disk_without_room_for_the_names_of_all_files_costs_no_attempt(
         job = await xqute.push(f"echo ran >> '{tmp_path}/ran'")
         await until(lambda: lines("submissions pause") or job.status.final)
         with suppress(TimeoutError):  # a few tries
-            await until(lambda: len(lines("submissions pause")) > 1 or job.status.final, 1.2)
+            await until(lambda: len(lines("submissions pause")) > 1 or job.status.final, seconds=1.2)
         for filler in fillers:
             filler.unlink()
 
@@ -284,7 +284,7 @@ async def test_jobs_can_be_killed_while_the_disk_is_full(make, disk, warned):
         filler = fill(disk)
         killing = asyncio.create_task(job.kill())
         try:
-            await until(lambda: not Path(f"/proc/{job.uid}").exists(), 10)
+            await until(lambda: not Path(f"/proc/{job.uid}").exists(), seconds=10)
         finally:
             filler.unlink()
         assert await killing

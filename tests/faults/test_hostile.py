@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console as RichConsole
 
-from tests.acceptance.conftest import until
+from tests.waiting import until
 from xqute import JobFailed, JobStatus, OptionError, Xqute
 from xqute.plugins.console import Console
 

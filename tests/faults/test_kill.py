@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.programs import PYTHON, ROOT, recorded, until, wait_for
+from tests.faults.programs import PYTHON, ROOT, recorded
+from tests.waiting import until, wait_for
 from xqute import JobKilled, JobStatus, XquteError, keeper, simplug
 from xqute.schedulers.local import ending, processes
 from xqute.schedulers.local.scheduler import LocalScheduler

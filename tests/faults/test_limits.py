@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import until
+from tests.waiting import until
 from xqute import JobStatus, Xqute
 
 HERE = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import until
+from tests.waiting import until
 from xqute import Job, JobFailed, JobKilled, JobStatus, simplug
 from xqute.schedulers.local import LocalScheduler
 

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,10 +117,3 @@ def test_a_process_of_another_user_that_can_not_be_killed_is_named_and_stays_kil
     assert told["status"] == "KILLING"
     assert str(pids[0]) in told["raised"] + told["reason"] + log
     assert (told["end"], told["beside"]) == ("KILLED", "FINISHED")
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

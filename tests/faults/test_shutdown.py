@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from tests.faults.programs import descriptors, recorded, running, until, wait_for
+from tests.faults.programs import descriptors, recorded, running
 from tests.traces import carriers
+from tests.waiting import until, wait_for
 from xqute import JobStatus, Xqute, metadir, plugin, simplug
 from xqute.engine.claimer import Claimer
 from xqute.engine.lifecycle import Lifecycle
