@@ -1,5 +1,6 @@
 """The script that every job runs in, filled and run under each shell there is."""
 
+import contextlib
 import functools
 import json
 import os
@@ -677,7 +678,11 @@ ASKED = {"asked_by": ("USR2",), "ignored": ("USR1",)}
 
 def group(process) -> list[bytes]:
     """What the processes run that belong to a wrapper, and live."""
-    return [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in toyprocs.of_group(process.pid)]
+    running = []
+    for pid in toyprocs.of_group(process.pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            running.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return running
 
 
 @pytest.mark.parametrize(
