@@ -35,6 +35,29 @@ def there(*names):
     return all(os.path.exists(os.environ["HERE"] + "/" + name) for name in names)
 """
 
+#: Goes before a program that becomes another user: it has imported what that one could not read.
+WARM = """
+import asyncio
+from xqute import Xqute
+async def warm_up():
+    xqute = Xqute(job_metadir="warm up")
+    await xqute.push(["true"])
+    await xqute.run_until_complete()
+asyncio.run(warm_up())
+"""
+
+#: A program that hears no TERM, and leaves its parent, its session and its directory.
+DAEMON = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+os.chdir("/")
+open(sys.argv[1], "w").close()
+time.sleep(300)
+"""
+
 #: All traces of two jobs that run.
 UP = {"up.1", "up.2", "session.1", "session.2"}
 
@@ -96,6 +119,15 @@ class Program:
                 pipe.close()
         if self.master >= 0:
             self.hang_up()
+
+
+def killed_when_ready(source: str, *args) -> None:
+    """Run a program until it says that it is ready, and kill it."""
+    with subprocess.Popen(
+        [PYTHON, "-c", source, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout.readline() == "ready\n"
+        program.kill()
 
 
 def recorded(metadir: Path) -> list[JobStatus]:

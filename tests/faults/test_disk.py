@@ -5,7 +5,6 @@ import errno
 import logging
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.programs import killed_when_ready
 from tests.waiting import until
 from xqute import JobStatus, MetadirError, StoreError, StoreUnavailable, Xqute, XquteError
 from xqute.store import Draft, Query, RunRow
@@ -408,11 +408,7 @@ asyncio.run(main())
 def torn(tmp_path):
     """The files of a store whose writer was killed: the database and its log."""
     file = tmp_path / "torn.db"
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, file], cwd=HERE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout.readline() == "ready\n"
-        writer.send_signal(signal.SIGKILL)
+    killed_when_ready(WRITER, file)
     return file.read_bytes(), Path(f"{file}-wal").read_bytes()
 
 

@@ -20,14 +20,6 @@ TYPED = {"EXIT", "CORRUPT", "LOST", "SIGNAL"}
 
 
 @pytest.fixture
-def make(tmp_path):
-    def make_xqute(**options) -> Xqute:
-        return Xqute(**{"job_metadir": tmp_path / "meta", **options})
-
-    return make_xqute
-
-
-@pytest.fixture
 def outside(tmp_path):
     """A file and a directory outside of the metadir, which nobody may change; checked at the end."""
     place = tmp_path / "outside"
