@@ -1,9 +1,11 @@
 """What tests at real clusters have in common."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from tests import waiting
@@ -11,6 +13,9 @@ from xqute import Xqute
 
 HERE = Path(__file__).parent
 SECONDS = 120
+
+#: What a job does that hears no TERM.
+DEAF = "trap '' TERM; sleep 60; sleep 60"
 
 
 def run(*argv):
@@ -38,6 +43,17 @@ def ran(here):
     """What each start of a job has said."""
     file = here / "ran"
     return file.read_text().split() if file.exists() else []
+
+
+async def stop_all(xq, here):
+    """Stop a run when all its jobs run; the seconds it takes until they are confirmed to be gone."""
+    running = asyncio.create_task(xq.run_until_complete())
+    await until(lambda: len(ran(here)) == len(xq.jobs))
+    began = time.monotonic()
+    xq.request_stop("test")
+    async with asyncio.timeout(SECONDS):
+        await running
+    return time.monotonic() - began
 
 
 @contextlib.contextmanager

@@ -4,12 +4,23 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 
 import pytest
 
-from tests.live.clusters import HERE, SECONDS, held, ran, run, standing_still, trying_twice, until, without
+from tests.live.clusters import (
+    DEAF,
+    HERE,
+    SECONDS,
+    held,
+    ran,
+    run,
+    standing_still,
+    stop_all,
+    trying_twice,
+    until,
+    without,
+)
 from xqute import JobStatus
 from xqute.schedulers.slurm import SlurmScheduler
 
@@ -164,18 +175,13 @@ async def test_jobs_outlive_a_controller_that_is_down_and_say_so(make, tmp_path)
 
 async def test_everything_is_cancelled_by_one_command_and_confirmed(make, tmp_path):
     xq = make()
-    jobs = await xq.push_many([sleeper(tmp_path, "trap '' TERM; sleep 60; sleep 60")] * 20)
-    running = asyncio.create_task(xq.run_until_complete())
-    await until(lambda: len(ran(tmp_path)) == 20)
+    jobs = await xq.push_many([sleeper(tmp_path, DEAF)] * 20)
 
-    began = time.monotonic()
-    xq.request_stop("test")
-    async with asyncio.timeout(SECONDS):
-        await running
+    took = await stop_all(xq, tmp_path)
 
     assert {job.status for job in jobs} == {JobStatus.KILLED}
     assert xq.scheduler.commands["scancel"] == 1
-    assert time.monotonic() - began < 30
+    assert took < 30
     there = run("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
     numbers = {job.uid for job in jobs}
     assert not [line for line in there if line.split()[0] in numbers]
