@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,11 +140,18 @@ class Sessions:
 
     def jobs(self) -> list[Job]:
         """All jobs of the metadir, as the store has them."""
+        return self._read(lambda xqute: xqute.find(limit=1000))
 
-        async def read() -> list[Job]:
+    def runs(self) -> list[str]:
+        """The runs of the metadir."""
+        return [row.id for row in self._read(lambda xqute: xqute._store.runs())]
+
+    def _read(self, question: Callable[[Xqute], Awaitable[Any]]) -> Any:
+        async def read() -> Any:
             xqute = Xqute(job_metadir=self.meta)
             try:
-                return await xqute.find(limit=1000)
+                await xqute.find(limit=1)  # opens the store
+                return await question(xqute)
             finally:
                 await xqute._store.close()
 

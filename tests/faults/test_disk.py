@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.programs import killed_when_ready
+from tests.traces import processes_with
 from tests.waiting import until
 from xqute import JobStatus, MetadirError, StoreError, StoreUnavailable, Xqute, XquteError
 from xqute.store import Draft, Query, RunRow
@@ -328,19 +329,6 @@ async def test_a_metadir_that_becomes_read_only_pauses_the_run_until_it_can_be_w
 # A disk that is gone
 
 
-def left_running(words: str) -> list[str]:
-    """The command lines of processes that have these words in their environment or arguments."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if words.encode() in (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes():
-                    found.append(entry.name)
-            except OSError:
-                continue
-    return found
-
-
 @INSIDE_OR_OUTSIDE
 async def test_a_metadir_that_vanishes_ends_the_run_with_its_name_and_nothing_runs_on(tmp_path, store):
     metadir = tmp_path / "meta"
@@ -360,7 +348,7 @@ async def test_a_metadir_that_vanishes_ends_the_run_with_its_name_and_nothing_ru
             await run
     assert isinstance(told.value, MetadirError)
     assert str(metadir) in str(told.value)
-    assert left_running(str(metadir)) == []
+    assert processes_with(str(metadir)) == {}
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
@@ -383,7 +371,7 @@ async def test_a_store_that_is_removed_or_replaced_ends_the_run_with_its_name(tm
         async with asyncio.timeout(15):
             await run
     assert str(file) in str(told.value)
-    assert left_running(str(tmp_path / "meta")) == []
+    assert processes_with(str(tmp_path / "meta")) == {}
 
 
 # Torn files
