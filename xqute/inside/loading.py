@@ -86,6 +86,7 @@ class Place:
         """
         if Place._entered is self:
             return
+        Place._entered = None
         there, here = tuple(self._document["version"]), sys.version_info[:2]
         if there != here:
             wanted, ours = ".".join(map(str, there)), ".".join(map(str, here))
