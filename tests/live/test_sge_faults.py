@@ -107,7 +107,7 @@ async def test_a_job_that_is_suspended_goes_on_as_if_nothing_had_been(make, tmp_
     xq = make()
     job = await xq.push(sleeper(tmp_path, held(tmp_path)))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: ran(tmp_path))
+        await until(lambda: ran(tmp_path) and job.uid)
         run("qmod", "-sj", job.uid)
         pid = ran(tmp_path)[0]
         await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
@@ -169,7 +169,7 @@ async def test_a_job_that_was_deleted_by_hand_says_so_and_is_not_tried_again(mak
     xq = make()
     jobs = await xq.push_many([sleeper(tmp_path, then)] * several)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: len(ran(tmp_path)) == several)
+        await until(lambda: len(ran(tmp_path)) == several and jobs[0].uid)
         run("qdel", jobs[0].uid)
         await asyncio.wait([jobs[0].as_task()])
         others = [job.status for job in jobs[1:]]

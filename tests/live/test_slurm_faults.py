@@ -67,7 +67,7 @@ async def test_a_job_that_runs_too_long_for_slurm_is_a_timeout(make, tmp_path):
     xq = make(slurm_time=1)
     job = await xq.push(sleeper(tmp_path, "sleep 200"), retries=0)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: ran(tmp_path))
+        await until(lambda: ran(tmp_path) and job.uid)
         run("scontrol", "update", f"jobid={job.uid}", "EndTime=now+2")
         await asyncio.wait([job.as_task()])
 
@@ -79,7 +79,7 @@ async def test_a_job_that_was_cancelled_by_hand_says_so_and_is_not_tried_again(m
     xq = make()
     jobs = await xq.push_many([sleeper(tmp_path)] * several)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: len(ran(tmp_path)) == several)
+        await until(lambda: len(ran(tmp_path)) == several and jobs[0].uid)
         run("scancel", jobs[0].uid)
         await asyncio.wait([jobs[0].as_task()])
         others = [job.status for job in jobs[1:]]

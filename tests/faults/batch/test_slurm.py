@@ -48,7 +48,7 @@ async def test_a_node_that_fails_costs_no_attempt_and_is_avoided(make, cluster, 
     xq = make()
     job = await xq.push(holding(tmp_path))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path) == 1)
+        await until(lambda: runs(tmp_path) == 1 and job.status is JobStatus.RUNNING)
         cluster.fail_node(job.uid)
         await until(lambda: runs(tmp_path) == 2)
         (tmp_path / "go").touch()
