@@ -231,7 +231,9 @@ async def too_little_memory_is_free(stage):
         stage.go()
 
 
-@waits("RESOURCES", r"needs cpus 1, free 0: some is kept for job \d+, which has waited longer", "ask for less")
+@waits(
+    "RESOURCES", r"needs cpus 1, free 0: some is kept for job \d+, which has waited longer", "ask for less"
+)
 async def what_it_needs_is_kept_for_a_big_one(stage):
     async with stage.xqute(scheduler_forks=4, resources={"cpus": 2}, max_wait=0) as xqute:
         await xqute.push(stage.stays(), cpus=1)
@@ -272,6 +274,16 @@ async def the_scheduler_can_not_be_reached(stage):
         mend()
 
 
+@waits("SCHEDULER_DOWN", r"scheduler unreachable: .*Unable to contact slurm", "own command", where=("slurm",))
+async def the_scheduler_could_not_be_reached_when_another_was_to_start(stage):
+    mend = stage.place.cluster.fault("fail", verbs=["submit"])
+    async with stage.xqute() as xqute:
+        first = await xqute.push(["true"])
+        await until(lambda: first.reason.code == "SCHEDULER_DOWN")
+        yield await xqute.push(["true"])
+        mend()
+
+
 @waits("SCHEDULER_FULL", r"takes no more jobs now: .*submit limit", "administrator", where=("slurm",))
 async def the_scheduler_takes_no_more_jobs(stage):
     stage.place.cluster.set(most=1)
@@ -293,7 +305,9 @@ async def the_scheduler_that_has_it_can_not_be_asked(stage):
         stage.go()
 
 
-@waits("PENDING", r"handed to slurm as \d+: PENDING \(Resources\)", "wait for the scheduler", where=("slurm",))
+@waits(
+    "PENDING", r"handed to slurm as \d+: PENDING \(Resources\)", "wait for the scheduler", where=("slurm",)
+)
 async def the_cluster_has_no_place_free(stage):
     let_go = stage.place.cluster.hold()
     async with stage.xqute() as xqute:
@@ -301,7 +315,9 @@ async def the_cluster_has_no_place_free(stage):
         let_go()
 
 
-@waits("PENDING", r"handed to slurm as \d+: PENDING \(JobHeldUser\)", "wait for the scheduler", where=("slurm",))
+@waits(
+    "PENDING", r"handed to slurm as \d+: PENDING \(JobHeldUser\)", "wait for the scheduler", where=("slurm",)
+)
 async def somebody_holds_it_in_the_queue(stage):
     async with stage.xqute(scheduler={"slurm_hold": True}) as xqute:
         job = await xqute.push(["true"])
@@ -385,7 +401,9 @@ async def it_has_nothing_to_do(stage):
         yield await stage.gone_on(await xqute.push(ends_by("skipping")))
 
 
-@ends("REQUIRE_REFUSED", r"REQUIRE_REFUSED: it requires job \d+ .*, which waits for it", "mend what it asks for")
+@ends(
+    "REQUIRE_REFUSED", r"REQUIRE_REFUSED: it requires job \d+ .*, which waits for it", "mend what it asks for"
+)
 async def it_asks_for_itself(stage):
     async with stage.xqute() as xqute:
         yield await stage.gone_on(await xqute.push(ends_by("asking for itself")))
@@ -426,12 +444,29 @@ async def it_runs_too_long(stage):
         yield job
 
 
+@ends("TIMEOUT", r"TIMEOUT after \S+ s: TIMEOUT", "timeout=", where=("slurm",))
+async def it_runs_longer_than_the_cluster_lets_it(stage):
+    async with stage.xqute(scheduler={"slurm_time": "0.02"}) as xqute:
+        job = await xqute.push(stage.stays())
+        await stage.there()
+        yield job
+
+
 @ends("LOST", r"LOST: the scheduler does not have it any more", "run it again", where=("slurm",))
 async def the_cluster_forgets_it(stage):
     async with stage.xqute() as xqute:
         job = await xqute.push(stage.stays())
         await until(lambda: job.status is JobStatus.RUNNING)
         stage.place.cluster.lose(job.uid)
+        yield job
+
+
+@ends("LOST", r"LOST: the scheduler does not have it any more", "run it again", where=("slurm",))
+async def its_wrapper_is_killed_at_the_cluster(stage):
+    async with stage.xqute() as xqute:
+        job = await xqute.push(stage.stays())
+        await until(lambda: job.status is JobStatus.RUNNING)
+        os.kill(stage.place.cluster.jobs()[int(job.uid)].session, signal.SIGKILL)
         yield job
 
 

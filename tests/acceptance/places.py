@@ -20,8 +20,9 @@ class Place:
 
     name: str
     cluster: ToyCluster | None = None
-    #: seconds between questions about silent jobs, and for which their files may be late, at a cluster
+    #: seconds between questions about silent jobs at a cluster, and for which their files may be late
     interval: float = 0.3
+    late: float = 2.0
 
     def scheduler(self, *, kind: type[Any] | None = None, **options: Any) -> Any:
         """A scheduler of this place, for one `Xqute`; of a subclass of its kind, where a story has one."""
@@ -30,7 +31,7 @@ class Place:
             return kind(**options)
         commands = self.cluster.options if self.cluster is not None else {}
         scheduler = kind(scheduler_rate=None, **commands, **options)
-        scheduler.poll_seconds = scheduler.grace_seconds = self.interval
+        scheduler.poll_seconds, scheduler.grace_seconds = self.interval, self.late
         scheduler.refill_seconds = 0.0
         return scheduler
 
