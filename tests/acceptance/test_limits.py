@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -432,6 +433,30 @@ def test_a_run_that_is_resumed_by_hand_has_the_resources_it_had(scene, metadir, 
 
     assert len(scene.lines) == 8
     assert scene.most == 1
+
+
+async def test_a_limit_held_by_a_killed_managers_job_says_so_until_its_run_is_resumed(make, scene, producer):
+    process = producer(STAY, "one")
+    await until(lambda: len(scene.there) == 2)
+    process.kill()
+    process.wait()
+    xqute = make(scheduler_forks=4)
+    await xqute.find()
+    [run] = await xqute._store.runs()
+    async with xqute:
+        held = await xqute.push(PASS, limit=("align", 2), **scene.options("held"))
+        await until(lambda: "gone" in str(held.reason))
+
+        told = str(held.reason)
+        scene.go()
+        assert (await make(scheduler_forks=4, resume="all", run=run.id).run_until_complete()).ok
+        await held
+
+    assert re.fullmatch(
+        rf"limit align 2/2: held by jobs \d+, \d+ of run {run.id}, whose manager is gone: "
+        rf"`xqute resume {run.id}`",
+        told,
+    )
 
 
 async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, producer):
