@@ -46,6 +46,7 @@ class Claimer:
         rows = await room.store.claim(room.owner, room.run, count, room.now(), chooser)
         crash_point("after jobs are claimed")
         self._take(rows, chooser.settle())
+        room.sharing.note(live.job for live in room.live.values())
         await self._look_for_holders()
 
     async def _look_for_holders(self) -> None:

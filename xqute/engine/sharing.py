@@ -33,6 +33,7 @@ class Sharing:
         keys: The names of the limits that the store has.
         held: Why the jobs of a kind may not start now, as the last choice found.
         since: How long they have waited for resources; loop time.
+        peaks: The most that was in use of what is counted, by name.
         others: By the names of limits that jobs of other runs hold, too: who does, as in `Holders.of_limit`.
     """
 
@@ -42,6 +43,7 @@ class Sharing:
     keys: set[str] = field(default_factory=set)
     held: dict[Kind, Reason] = field(default_factory=dict)
     since: dict[Kind, float] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     async def declare(self, store: Store) -> None:
@@ -70,7 +72,12 @@ class Sharing:
     def in_use(self, jobs: Iterable[Job]) -> dict[str, Use]:
         """How much of each resource claimed jobs take."""
         used = self.used(jobs)
-        return {name: Use(used[name], total) for name, total in self.total.items()}
+        return {name: Use(used[name], total, self.peaks.get(name, 0.0)) for name, total in self.total.items()}
+
+    def note(self, jobs: Iterable[Job]) -> None:
+        """These are claimed now: was as much in use before?"""
+        for name, used in self.used(jobs).items():
+            self.peaks[name] = max(used, self.peaks.get(name, 0.0))
 
     @staticmethod
     async def limits_in_use(store: Store) -> dict[str, Use]:
