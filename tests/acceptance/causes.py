@@ -1,8 +1,8 @@
 """The table of causes: why jobs wait and how they end, each really provoked.
 
 A row is a function below one of the decorators `waits` and `ends`: its name says what is the matter, the
-decorator says the code of the reason, what its sentence must have, and a word that its remedy must have. It yields
-the job at the moment from which the reason is to be known.
+decorator says the code of the reason, what its sentence must match, and words of its remedy. It yields the
+job at the moment from which the reason is to be known.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Cause(NamedTuple):
         remedy: What must be in the remedy.
         provoke: Brings it about.
         where: At which places it exists.
+        outside: Code, sentence and remedy for other processes, where only the one that runs the job knows.
     """
 
     code: str
@@ -88,6 +89,7 @@ class Cause(NamedTuple):
     remedy: str
     provoke: Callable[[Stage], Provoked]
     where: tuple[str, ...]
+    outside: tuple[str, str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -99,21 +101,26 @@ WAITING: list[Cause] = []
 ENDING: list[Cause] = []
 
 
-def _row(table: list[Cause], code: str, sentence: str, remedy: str, where: tuple[str, ...]) -> Any:
-    def enter(provoke: Callable[[Stage], AsyncIterator[Job]]) -> None:
-        table.append(Cause(code, sentence, remedy, asynccontextmanager(provoke), where))
-
-    return enter
+Row = Callable[[Callable[[Stage], AsyncIterator[Job]]], None]
 
 
-def waits(code: str, sentence: str, remedy: str, *, where: tuple[str, ...] = BOTH) -> Any:
+def waits(
+    code: str,
+    sentence: str,
+    remedy: str,
+    *,
+    where: tuple[str, ...] = BOTH,
+    outside: tuple[str, str, str] | None = None,
+) -> Row:
     """A cause of waiting."""
-    return _row(WAITING, code, sentence, remedy, where)
+    return lambda provoke: WAITING.append(
+        Cause(code, sentence, remedy, asynccontextmanager(provoke), where, outside)
+    )
 
 
-def ends(code: str, sentence: str, remedy: str, *, where: tuple[str, ...] = BOTH) -> Any:
+def ends(code: str, sentence: str, remedy: str, *, where: tuple[str, ...] = BOTH) -> Row:
     """A cause of ending."""
-    return _row(ENDING, code, sentence, remedy, where)
+    return lambda provoke: ENDING.append(Cause(code, sentence, remedy, asynccontextmanager(provoke), where))
 
 
 #: Codes that no row provokes, and why.
@@ -232,7 +239,10 @@ async def too_little_memory_is_free(stage):
 
 
 @waits(
-    "RESOURCES", r"needs cpus 1, free 0: some is kept for job \d+, which has waited longer", "ask for less"
+    "RESOURCES",
+    r"needs cpus 1, free 0: some is kept for job \d+, which has waited longer",
+    "ask for less",
+    outside=("READY", "what it needs is there", "the program that runs it"),
 )
 async def what_it_needs_is_kept_for_a_big_one(stage):
     async with stage.xqute(scheduler_forks=4, resources={"cpus": 2}, max_wait=0) as xqute:

@@ -190,7 +190,7 @@ class ToyCluster:
         self.strike(number, "NODE_FAIL")
 
     def strike(self, number: int | str, state: str) -> None:
-        """End a job at once with what watches it, and have its table call that so: OUT_OF_MEMORY, PREEMPTED."""
+        """End a job at once with what watches it, and call that so: OUT_OF_MEMORY, PREEMPTED."""
         with Table(str(self.home)) as table:
             job = table.jobs[int(number)]
             watching = job.supervisor if job.live and toyprocs.alive(job.supervisor) else None
