@@ -141,6 +141,9 @@ async def test_a_list_shows_the_minimal_document_also_while_a_job_runs(server, s
         "title": "add_host('Peach', 'peach.fa')",
         "user": "igboyes",
         "tags": [],
+        "cpus": 1,
+        "mem": 4 * 2**30,
+        "time": None,
         "archived": False,
         "created": job.created,
     }
