@@ -11,9 +11,8 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def slurm(slurm_conf, monkeypatch):
+def slurm(slurm_clients):
     """Nothing is left in its queue."""
-    monkeypatch.setenv("SLURM_CONF", slurm_conf)
     yield
     subprocess.run(["scancel", "--user=root"], check=False)
 
