@@ -145,8 +145,7 @@ class Lifecycle:
             metadir.remove_lock(job.directory)
             crash_point("after the lock of an ended job is removed")
             for waiter in self._waiters.pop(job.id, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+                _let_go(waiter)
             if job.status in _BADLY:
                 self.ended_for_good(job)
         elif transition.to is JobStatus.QUEUED:
@@ -192,8 +191,8 @@ class Lifecycle:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(job.id, [])
         waiters.append(waiter)
-        if job.status.final:
-            self.recorder.hurry()
+        if job.status.final:  # its end may have been told: then what is being written is that hooks were
+            self.recorder.add(job, partial(_let_go, waiter))
         try:
             await waiter
         finally:
@@ -242,6 +241,11 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
         job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
     elif ended:
         job.ended = now
+
+
+def _let_go(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _nothing_to_do(job: Job) -> None:
