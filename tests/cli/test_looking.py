@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.cli.conftest import THEN, dead, living
+from xqute.cli import ls
 from xqute.rules.remedies import REMEDIES
 from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
@@ -311,3 +312,35 @@ def test_looking_at_who_holds_a_limit_changes_nothing(place, call) -> None:
         call(*command)
 
     assert before == (place.do(lambda store: store.get([1, 2])), place.do(lambda store: store.runs()))
+
+
+# What went
+
+
+def test_a_job_whose_directory_was_removed_says_so(place, call) -> None:
+    place.run()
+    place.job(removed=True)
+    (place.root / "1").rmdir()
+
+    assert "/1 (removed, as keep= says)" in call("show", 1).out
+    assert "was removed after it had ended, as keep= of its run says" in call("logs", 1).err
+    assert call("ls", "--json").json["jobs"][0]["status"] == "finished"
+
+
+def test_ls_says_that_there_are_very_many_directories(some, call, monkeypatch) -> None:
+    few = call("ls").out
+    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 2)
+
+    said = call("ls").out
+
+    assert "job directories" not in few
+    assert said.splitlines()[-1].startswith(f"{some.root} holds 3 job directories, ")
+    assert "`xqute prune`" in said
+    assert "keep='failed'" in said
+
+
+def test_ls_counts_directories_and_not_ids(some, call, monkeypatch) -> None:
+    call("prune", "--yes", "--keep", "failed")
+    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 1)
+
+    assert "job directories" not in call("ls").out

@@ -15,6 +15,7 @@ from ..states import TRANSITIONS, JobEvent, JobStatus, Reason, Transition
 from .hooklines import HookLines
 from .recorder import Recorder
 from .room import Room
+from .sweeping import Sweeper
 from .waiting import Waiting
 
 log = logging.getLogger("xqute.engine")
@@ -37,6 +38,7 @@ class Lifecycle:
         self.lines = HookLines(self._line_empty)
         self.recorder = Recorder(room)
         self.waiting = Waiting(room, self.apply, self.explain, self._give_up_on)
+        self.sweeper = Sweeper(room, self.recorder, self.lines)
         #: Is told of each job whose end for good is durable.
         self.ended_for_good: Callable[[Job], None] = _nothing_to_do
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
@@ -148,6 +150,7 @@ class Lifecycle:
                 _let_go(waiter)
             if job.status in _BADLY:
                 self.ended_for_good(job)
+            self.sweeper.add(job)
         elif transition.to is JobStatus.QUEUED:
             self._room.claim_wanted.set()  # only now the store lets go of its claim
         if self._room.plugins.has(transition.hook):
@@ -239,6 +242,7 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
         job.started = now
     elif event in (JobEvent.RETRY_ASKED, JobEvent.RETRY_ASKED_WAITING):
         job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
+        job.removed = False  # its directory is made again
     elif ended:
         job.ended = now
 
