@@ -287,7 +287,7 @@ def test_a_job_that_waits_for_resources_is_told_who_has_them(place, call) -> Non
 
     assert "is QUEUED: needs cpus 2, free 1: held by job 1\n" in call("why", 3).out
     assert "needs cpus 2, free 1: held by job 1" in call("ls").out
-    assert "accepted" in call("why", 4).out
+    assert "what it needs is there" in call("why", 4).out
 
 
 def test_a_retry_that_is_not_due_yet_waits_for_its_time_only(place, call) -> None:

@@ -155,6 +155,10 @@ def missing_of(job: Job, known: Mapping[int, JobStatus]) -> list[int]:
     return [id_ for id_ in job.needs if id_ not in known or not known[id_].well]
 
 
+#: What holds all jobs of a run, and passes.
+_TROUBLE = frozenset({WaitReason.SCHEDULER_DOWN, WaitReason.SCHEDULER_FULL, WaitReason.DISK_FULL})
+
+
 class Queue:
     """One look at why jobs wait that may run, as far as the store tells."""
 
@@ -162,10 +166,11 @@ class Queue:
         self._store = store
         self._now = now
         self._holders = Holders(store, now)
-        self._forks: dict[str, Reason | None] = {}
+        self._of_runs: dict[str, Reason | None] = {}
+        self._going: set[str] = set()
 
     async def why(self, row: Row, job: Job) -> Reason | None:
-        """Nobody runs its run, a limit or resources hold it, or all forks are in use; None: none of these."""
+        """Nobody runs it, a limit or resources hold it, or what holds its whole run; None: none of these."""
         if job.status is not JobStatus.QUEUED:
             return None
         run = next((run for run in await self._holders.runs() if run.id == row.run), None)
@@ -174,16 +179,29 @@ class Queue:
         if job.kept_reason.code == WaitReason.RETRY_DELAY and job.after > self._now:
             return None
         held = None if row.owner else await self._holders.why(job, run)
-        return held or await self._of_forks(run)
+        if held or (held := await self._of_run(run)):
+            return held
+        # it was accepted for a run that goes on
+        return Reason("READY") if run.id in self._going and job.kept_reason.code == "ACCEPTED" else None
+
+    async def _of_run(self, run: RunRow) -> Reason | None:
+        if run.id not in self._of_runs:
+            self._of_runs[run.id] = await self._of_forks(run) or await self._of_trouble(run)
+        return self._of_runs[run.id]
 
     async def _of_forks(self, run: RunRow) -> Reason | None:
-        if run.id not in self._forks:
-            counts = await self._store.counts(run.id)
-            used = sum(count for status, count in counts.items() if JobStatus(status).live)
-            forks = json.loads(run.document).get("forks", 0)
-            full = forks and used >= forks
-            self._forks[run.id] = Reason("FORKS", {"used": used, "forks": forks}) if full else None
-        return self._forks[run.id]
+        counts = await self._store.counts(run.id)
+        used = sum(count for status, count in counts.items() if JobStatus(status).live)
+        if used:
+            self._going.add(run.id)
+        forks = json.loads(run.document).get("forks", 0)
+        return Reason("FORKS", {"used": used, "forks": forks}) if forks and used >= forks else None
+
+    async def _of_trouble(self, run: RunRow) -> Reason | None:
+        """What those were told that its process could not hand over: others wait for the same."""
+        rows = await self._store.page(Query(run.id, [JobStatus.QUEUED]))
+        told = (Reason(*json.loads(row.document)["reason"]) for row in rows if row.owner)
+        return next((reason for reason in told if reason.code in _TROUBLE), None)
 
 
 async def every_page(store: Store, query: Query) -> AsyncIterator[Row]:
