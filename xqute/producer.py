@@ -287,8 +287,8 @@ class Xqute:
                 raise self._driver.crash
             return await report_of(self._room, self._keeper, self._driver)
         finally:
-            self._room.attended = True
             await self._driver.close()
+            self._room.attended = True
 
     async def __aenter__(self) -> Self:
         """Start the engine; it runs what is pushed, until the block is left."""
@@ -316,8 +316,11 @@ class Xqute:
             name = "cancelled" if cancelled else type(error).__name__
             self._room.request_stop(StopReason(name, "" if cancelled else f"stopped by {error!r}"))
         self._room.wake.set()
-        await self._driver.ended()
-        await self._driver.close()
+        try:
+            await self._driver.ended()
+            await self._driver.close()
+        finally:
+            self._room.attended = True
         if error is None:
             raise_what_happened(self._room, self._driver)
             mention_failures(self._keeper.known.values())

@@ -64,6 +64,9 @@ LIST_AGAIN_IDS: Final = 1000
 TIDY_MIN_SECONDS: Final = 0.1
 TIDY_MAX_SECONDS: Final = 2.0
 
+#: Such a look waits so many times as long as the last one took: it knows the other runs of the store.
+TIDY_RATIO: Final = 9.0
+
 #: Ended jobs that such a look takes, and how many directories go at a time.
 TIDY_JOBS: Final = 2000
 SWEEP_AT_ONCE: Final = 100

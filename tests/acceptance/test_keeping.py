@@ -140,6 +140,17 @@ async def test_a_plugin_that_asks_for_results_takes_them_from_nobody(make, gone)
         assert await first == "first"
 
 
+async def test_a_result_waits_for_whoever_awaits_jobs_one_by_one(make, metadir):
+    xqute = make(keep="none", scheduler_forks=3)
+    first, gone, last = await xqute.push_many([["echo", number] for number in range(3)])
+    assert await first == "0"
+    await until(lambda: gone.done() and last.done())
+
+    await gone.delete()  # lets go of the run, where nothing is left to run
+
+    assert await last == "2"
+
+
 async def test_each_job_of_as_completed_has_its_result_in_the_loops_body(make, metadir):
     async with make(keep="none", scheduler_forks=4) as xqute:
         jobs = await xqute.push_many([["echo", number] for number in range(6)])

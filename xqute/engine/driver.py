@@ -99,16 +99,21 @@ class Driver:
 
     async def close(self) -> None:
         """Let go of the run and the store, unless somebody still needs them."""
-        if self._is_left:
-            await self._finish_tidying()
-        if self._is_left:
-            self._opened = self._declared = False
-            await self._finish_writing()
-            try:
-                await self._ownership.give_back()
-            except (StoreError, MetadirError) as exc:
-                log.warning("run %s could not be given back: %s", self._room.run, exc)
-            await self._room.store.close()
+        try:
+            if self._is_left:
+                await self._finish_tidying()
+        finally:  # a Ctrl-C while very many directories go leaves the rest, and the run in order
+            if self._is_left:
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._opened = self._declared = False
+        await self._finish_writing()
+        try:
+            await self._ownership.give_back()
+        except (StoreError, MetadirError) as exc:
+            log.warning("run %s could not be given back: %s", self._room.run, exc)
+        await self._room.store.close()
 
     @property
     def _is_left(self) -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
-from ..settings import SWEEP_AT_ONCE, TIDY_JOBS, TIDY_MAX_SECONDS, TIDY_MIN_SECONDS
+from ..settings import SWEEP_AT_ONCE, TIDY_JOBS, TIDY_MAX_SECONDS, TIDY_MIN_SECONDS, TIDY_RATIO
 from ..states import JobStatus
 from ..store import Query
 from .crowding import Crowd
@@ -56,26 +56,28 @@ class Sweeper:
 
     async def run(self) -> None:
         """Work until cancelled: often while there is something to remove, seldom while there is not."""
-        pause = TIDY_MIN_SECONDS
+        pause, clock = TIDY_MIN_SECONDS, asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(pause)
+            began = clock()
             await self.crowd.check()
             done = await self._sweep(TIDY_JOBS, over=False)
             pause = TIDY_MIN_SECONDS if done else min(2 * pause, TIDY_MAX_SECONDS)
+            pause = max(pause, TIDY_RATIO * (clock() - began))
 
     async def finish(self) -> None:
-        """The run is over, and its report is made: nobody will ask any more."""
+        """The run is left, and its report is made."""
         await self.crowd.check()
         stop = self._room.stop
         if not self._room.interrupted and (stop is None or stop.code != TAKEN_OVER):
-            await self._sweep(len(self._ended), over=True)
+            await self._sweep(len(self._ended), over=not self._room.attended)
 
     async def _sweep(self, looks: int, *, over: bool) -> bool:
         """Remove what may go of the next so many; whether something was removed."""
         looks = min(looks, len(self._ended))
         done = False
         while looks > 0 or self._recorded or self._left:
-            count = min(looks, SWEEP_AT_ONCE)
+            count = min(looks, TIDY_JOBS)
             looks -= count
             jobs = self._next(count, over=over)
             if not (jobs or self._recorded or self._left):
@@ -131,13 +133,13 @@ class Sweeper:
         return True
 
     async def _remove(self) -> None:
-        jobs = list(self._left)
-        if not jobs:
-            return
-        crash_point("before directories are removed")
-        failed = await asyncio.to_thread(_remove_all, [job.directory for job in jobs])
-        self._left = self._left[len(jobs) :]
-        crash_point("after directories were removed")
+        failed: list[OSError] = []
+        while self._left:
+            jobs = self._left[:SWEEP_AT_ONCE]
+            crash_point("before directories are removed")
+            failed += await asyncio.to_thread(_remove_all, [job.directory for job in jobs])
+            self._left = self._left[len(jobs) :]
+            crash_point("after directories were removed")
         if failed:
             log.warning("%s job directories could not be removed: %s", len(failed), failed[0])
 
@@ -168,6 +170,7 @@ class _Others:
         for run in await store.runs():
             if run.id == self._room.run:
                 continue
+            await asyncio.sleep(0)  # there may be very many runs
             query = Query(run.id, open_, beyond=self._read.get(run.id, 0), limit=1000)
             while rows := await store.page(query):
                 groups = sorted({row.group for row in rows if row.group})
