@@ -87,15 +87,17 @@ async def test_a_file_of_the_users_own_stays_and_is_the_result(make, metadir, tm
 
 
 async def test_who_needs_a_result_has_it_also_when_it_comes_late(make, metadir):
-    xqute = make(keep="none", scheduler_forks=3)
-    below = [number_of("a"), number_of("bb")]
-    root = await xqute.push(plus(plus(*below), cmd("sh", "-c", "sleep 0.5; echo 4")))
+    xqute = make(keep="none", scheduler_forks=4)
+    sign = await xqute.push(["true"])
+    late = f"while [ -d '{metadir}/{sign.id}' ]; do sleep 0.01; done; echo 4"
+    root = await xqute.push(plus(plus(number_of("a"), number_of("bb")), cmd("sh", "-c", late)))
+    result = root.as_task()
 
     async with asyncio.timeout(60):
-        assert await root == 7
+        await xqute.run_until_complete()
 
-    await xqute.run_until_complete()
-    assert directories(metadir) == set()
+    assert await result == 7
+    assert sign.removed
 
 
 async def test_what_a_failed_job_needs_stays_for_its_next_try(make, metadir):
@@ -110,13 +112,13 @@ async def test_what_a_failed_job_needs_stays_for_its_next_try(make, metadir):
     assert directories(metadir) == {need.id}
 
 
-async def test_results_wait_for_whoever_asks_inside_of_async_with(make, metadir):
+async def test_results_wait_for_whoever_asks_inside_of_async_with(make, metadir, gone):
     async with make(keep="none", scheduler_forks=4) as xqute:
         jobs = await xqute.push_many([["echo", number] for number in range(6)])
         await until(lambda: all(job.done() for job in jobs))
-        late = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.5, late.set_result, None)
-        await late
+        sign = await xqute.push(["true"])
+        await sign
+        await gone(sign)
 
         assert [await job for job in jobs] == [str(number) for number in range(6)]
 
@@ -164,7 +166,7 @@ async def test_each_job_of_as_completed_has_its_result_in_the_loops_body(make, m
     assert directories(metadir) == set()
 
 
-async def test_hooks_have_the_result_of_their_job(make):
+async def test_hooks_have_the_result_of_their_job(make, gone):
     told = []
 
     class Slow:
@@ -172,11 +174,12 @@ async def test_hooks_have_the_result_of_their_job(make):
 
         @pm.impl
         async def on_job_succeeded(self, scheduler, job):
-            await asyncio.sleep(0.3)
+            if job is not sign:
+                await gone(sign)
             told.append(job.result())
 
-    xqute = make(keep="none", plugins=[Slow()])
-    await xqute.push_many([["echo", number] for number in range(3)])
+    xqute = make(keep="none", plugins=[Slow()], scheduler_forks=3)
+    sign, *_ = await xqute.push_many([["echo", number] for number in range(3)])
     await xqute.run_until_complete()
 
     assert sorted(told) == ["0", "1", "2"]
