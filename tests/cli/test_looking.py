@@ -277,6 +277,16 @@ def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call)
     )
 
 
+def test_a_job_that_was_claimed_and_not_handed_over_yet_holds_its_limit_too(place, call) -> None:
+    place.run("crashed", owner=dead())
+    place.run(owner=living(), created=THEN + 1)
+    place.job(JobStatus.QUEUED, run="crashed", limit=("align", 1), reason=Reason("ACCEPTED"))
+    place.hold(1)
+    place.job(JobStatus.QUEUED, limit=("align", 1), reason=Reason("ACCEPTED"))
+
+    assert "held by job 1 of run crashed, whose manager is gone" in call("why", 2).out
+
+
 def test_a_job_that_waits_for_resources_is_told_who_has_them(place, call) -> None:
     place.run(owner=living(), forks=4, resources={"cpus": 4, "mem": 8 * 2**30})
     place.job(JobStatus.RUNNING, cpus=3, mem="2G", reason=Reason("RUNNING"))
