@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .calls import Call
+from .crash import crash_point
+from .elsewhere import Elsewhere, how_it_ended
 from .engine.room import Room
 from .errors import DependencyFailed, JobNotFound, MissingDependencies, OptionError, XquteError
 from .job import Job
 from .keeper import JobKeeper
 from .options import JobOptions, unknown
 from .plan import Plan
-from .pusher import Pusher
+from .pusher import Overtaken, Pusher
 from .rules.freshness import POLICIES, Build, BuildStatus, Decision, Definition, below, decide, statuses
+from .settings import REQUESTS_SECONDS
 from .shown import shown_value
 from .states import JobStatus
 from .store import Query
@@ -40,14 +43,30 @@ class Wanted(NamedTuple):
     force: bool = False
 
 
+class _Seen(NamedTuple):
+    """What a look at named calls has found.
+
+    Attributes:
+        builds: Those of each that still matter.
+        newest: The id of the newest of each; 0: there is none.
+    """
+
+    builds: dict[str, list[Build]]
+    newest: dict[str, int]
+
+
 class Builder:
     """What `Xqute.build` and `Xqute.status` do."""
 
-    def __init__(self, room: Room, keeper: JobKeeper, pusher: Pusher) -> None:
-        """Nothing was looked at."""
+    def __init__(
+        self, room: Room, keeper: JobKeeper, pusher: Pusher, own: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Nothing was looked at; `own` makes the run ours."""
         self._room = room
         self._keeper = keeper
         self._pusher = pusher
+        self._own = own
+        self._elsewhere = Elsewhere(room, keeper)
         self._deciding = asyncio.Lock()
 
     # Looking
@@ -61,29 +80,42 @@ class Builder:
         for call in calls:
             name_of(call)
         definitions = _definitions(self._pusher.plan(calls, base, {}))
-        return statuses(definitions, await self._builds(definitions))
+        return statuses(definitions, (await self._look(definitions)).builds)
 
-    async def _builds(self, definitions: Sequence[Definition]) -> dict[str, list[Build]]:
-        return {each.name: await self._builds_of(each.name) for each in definitions}
+    async def _look(self, definitions: Sequence[Definition]) -> _Seen:
+        seen = _Seen({}, {})
+        for each in definitions:
+            await self._look_at(each.name, seen)
+        return seen
 
-    async def _builds_of(self, name: str) -> list[Build]:
-        """The builds of a name that still matter."""
-        found: list[Build] = []
+    async def _look_at(self, name: str, seen: _Seen) -> None:
+        """Note the builds of a name that still matter."""
+        found = seen.builds[name] = []
+        seen.newest[name] = 0
         query = Query(name=name, newest=True, limit=_PAGE)
         while rows := await self._room.store.page(query):
-            for job in await self._keeper.load_all(rows):
+            seen.newest[name] = seen.newest[name] or rows[0].id
+            jobs = await self._keeper.load_all(rows)
+            others = await self._elsewhere.look(rows, jobs)
+            for job in jobs:
                 if job.status is JobStatus.FINISHED and not _has_result(job):
                     continue
-                found.append(self._build(job))
+                found.append(await self._build(job, others.get(job.id)))
                 if job.status is JobStatus.FINISHED:
-                    return found
+                    return
             query = query._replace(beyond=rows[-1].id)
-        return found
 
-    def _build(self, job: Job) -> Build:
-        known = self._keeper.known.get(job.id) is job and self._room.stop is None
-        ends = not job.status.final and job.status is not JobStatus.KILLING
-        ours = known and ends and job.id not in self._room.blocked
+    async def _build(self, job: Job, other: str | None) -> Build:
+        """A build; `other`: of another run, and why it does not go on there; empty: it does."""
+        if job.status in (JobStatus.FAILED, JobStatus.KILLED):
+            return Build(job.id, job.status, job.digest, job.used, trouble=how_it_ended(job))
+        if job.done() or other is not None:
+            return Build(job.id, job.status, job.digest, job.used, other == "", other or "")
+        if job.id in self._room.blocked:
+            trouble = await self._elsewhere.blocked(job, self._room.graph.cause(job.id))
+            return Build(job.id, job.status, job.digest, job.used, trouble=trouble)
+        goes_on = self._room.stop is None and job.status is not JobStatus.KILLING
+        ours = self._keeper.known.get(job.id) is job and goes_on
         return Build(job.id, job.status, job.digest, job.used, ours)
 
     # Building
@@ -103,26 +135,84 @@ class Builder:
         name = name_of(wanted.call)
         if wanted.deps not in POLICIES:
             raise OptionError(f"deps={wanted.deps!r}: it is 'outdated', 'missing' or None")
-        calls = {name_of(call): call for call in wanted.dependents}
-        async with self._deciding:  # two builds at the same time share what both need
-            definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
-            await self._check_pins(wanted.pin or {}, name, definitions)
-            decision = decide(
-                definitions,
-                await self._builds(definitions),
-                name,
-                deps=wanted.deps,
-                dependents=calls,
-                pin=wanted.pin,
-                force=wanted.force,
-            )
-            _refuse(decision, name)
-            roots = [wanted.call if root == name else calls[root] for root in decision.roots]
-            jobs = await self._push(self._pusher.plan(roots, base, {}), decision)
-        await self._wait(jobs)
-        return jobs[0]
+        while True:
+            await self._own()
+            try:
+                async with self._deciding:  # two builds at the same time share what both need
+                    jobs, elsewhere = await self._begin(wanted, name, base)
+            except Overtaken:
+                continue
+            if await self._ended(jobs, elsewhere):
+                return jobs[0]
+            await self._withdraw(jobs)
 
-    async def _push(self, planned: Plan, decision: Decision) -> list[Job]:
+    async def _begin(self, wanted: Wanted, name: str, base: JobOptions) -> tuple[list[Job], set[int]]:
+        """Push what is to be built; returns the jobs that count, and which builds of other runs they need."""
+        calls = {name_of(call): call for call in wanted.dependents}
+        definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
+        await self._check_pins(wanted.pin or {}, name, definitions)
+        seen = await self._look(definitions)
+        decision = decide(
+            definitions,
+            seen.builds,
+            name,
+            deps=wanted.deps,
+            dependents=calls,
+            pin=wanted.pin,
+            force=wanted.force,
+        )
+        _refuse(decision, name)
+        roots = [wanted.call if root == name else calls[root] for root in decision.roots]
+        newest = {each: seen.newest[each] for each in decision.new}
+        jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
+        elsewhere = {id_ for id_ in self._below(jobs) if self._goes_on_elsewhere(id_, jobs)}
+        await self._elsewhere.tell(elsewhere)
+        return jobs, elsewhere
+
+    def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
+        """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""
+        if self._keeper.job(id_) is not None:
+            return False
+        wanted = next((job.status for job in jobs if job.id == id_), JobStatus.INIT)
+        return not JobStatus(self._room.foreign.get(id_, wanted)).final
+
+    async def _ended(self, jobs: Sequence[Job], elsewhere: set[int]) -> bool:
+        """Wait for the end of what was begun; False: something it needs was lost in another run."""
+        waiting = asyncio.ensure_future(self._wait(jobs))
+        try:
+            while elsewhere:
+                await asyncio.wait([waiting], timeout=REQUESTS_SECONDS)
+                if await self._elsewhere.lost(elsewhere):
+                    return False
+                if waiting.done():
+                    break
+            await waiting
+        finally:
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        return True
+
+    async def _withdraw(self, jobs: Sequence[Job]) -> None:
+        """Forget what was begun and waits for what will not come; it is begun again in another way."""
+        mine = [job for job in map(self._keeper.job, self._below(jobs)) if job is not None]
+        waiting = [job for job in mine if job.status is JobStatus.WAITING]
+        crash_point("before builds are withdrawn")
+        await self._keeper.withdraw(waiting, "what it needs was lost in another run")
+        crash_point("after builds were withdrawn")
+
+    def _below(self, jobs: Iterable[Job]) -> set[int]:
+        """The numbers of jobs, and of all they need."""
+        found: set[int] = set()
+        stack = [job.id for job in jobs]
+        while stack:
+            id_ = stack.pop()
+            if id_ not in found:
+                found.add(id_)
+                job = self._keeper.job(id_)
+                stack += job.needs if job is not None and not job.done() else ()
+        return found
+
+    async def _push(self, planned: Plan, decision: Decision, newest: Mapping[str, int]) -> list[Job]:
         there: list[Job | None] = []
         for node in planned.nodes:
             name = node.work.named.name if node.work.named is not None else ""
@@ -131,8 +221,10 @@ class Builder:
             if job is not None and job.done():
                 job.cached = True
             there.append(job)
-        jobs = await self._pusher.push_with(planned, there)
-        self._keeper.pushed += [job for job in jobs if not job.cached and job not in self._keeper.pushed]
+        jobs = await self._pusher.push_with(planned, there, newest)
+        known = self._keeper.known
+        new = [job for job in jobs if not job.cached and known.get(job.id) is job]
+        self._keeper.pushed += [job for job in new if job not in self._keeper.pushed]
         return jobs
 
     async def _wait(self, jobs: Sequence[Job]) -> None:

@@ -327,12 +327,21 @@ class JobKeeper:
         if waiting:
             raise XquteError(f"{job} can't be deleted: {waiting[0]} waits for it")
         await self._clean_up(job)
-        await self._room.store.delete([job.id])
-        await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
-        if self.known.pop(job.id, None) is not None:
-            self._room.counts[job.status] -= 1
-            self.pushed = [other for other in self.pushed if other is not job]
+        await self._forget([job])
         await self._let_go()
+
+    async def withdraw(self, jobs: Sequence[Job], why: str) -> None:
+        """Forget jobs of this run that wait for others, as if they had never been accepted."""
+        await self._killer.kill(jobs, StopReason("withdrawal", why))
+        await self._forget(jobs)
+
+    async def _forget(self, jobs: Sequence[Job]) -> None:
+        gone = await self._room.store.delete([job.id for job in jobs])
+        for job in jobs:
+            await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
+            if job.id in gone and self.known.pop(job.id, None) is not None:
+                self._room.counts[job.status] -= 1
+        self.pushed = [job for job in self.pushed if job.id not in gone]
 
     async def _let_go(self) -> None:
         """Where nothing is left to run, nothing is left that this process would have to own."""

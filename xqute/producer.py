@@ -164,7 +164,7 @@ class Xqute:
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
         self._pusher = Pusher(self._room, self._lifecycle, keeper)
-        self._builder = Builder(self._room, keeper, self._pusher)
+        self._builder = Builder(self._room, keeper, self._pusher, self._driver.own)
         self._room.known, self._room.push = keeper.job, self._pusher.push_for
 
     # Pushing

@@ -12,7 +12,7 @@ from .calls import Call
 from .crash import crash_point
 from .engine.lifecycle import Lifecycle
 from .engine.room import Room
-from .errors import StoreUnavailable
+from .errors import StoreUnavailable, XquteError
 from .job import Job
 from .keeper import JobKeeper
 from .options import JobOptions, apply_options, limited, needs_text, settle_options
@@ -20,10 +20,14 @@ from .pickling import is_need, place, write_place
 from .plan import Node, Plan, plan
 from .rules.definition import plain_digest
 from .settings import TROUBLE_MIN_SECONDS
-from .store import Draft
+from .store import NOTHING, Draft
 from .work import make_work
 
 log = logging.getLogger("xqute")
+
+
+class Overtaken(XquteError):
+    """Somebody else has accepted builds of the same names meanwhile."""
 
 
 class Pusher:
@@ -93,11 +97,16 @@ class Pusher:
         await self._keeper.enter([job for job in used if job is not None])
         return _roots(planned, used, wanted, accepted)
 
-    async def push_with(self, planned: Plan, there: Sequence[Job | None]) -> list[Job]:
+    async def push_with(
+        self, planned: Plan, there: Sequence[Job | None], newest: Mapping[str, int]
+    ) -> list[Job]:
         """Accept what was planned but for what is there; returns the jobs of its roots.
 
         Of what an earlier session left, only jobs are found again that need the very same jobs, and of
         named calls only those that have not ended well: whether a result is used was decided already.
+
+        Raises:
+            Overtaken: Of a name there are younger builds than `newest` says; nothing was changed.
         """
         planned = self._limited(planned)
         matched = list(there)
@@ -114,7 +123,12 @@ class Pusher:
         again = [job for job, kept in zip(matched, there, strict=True) if kept is None and job is not None]
         self._keeper.heritage.give_back([job for job in again if job not in used])
         crash_point("before what is to be built is accepted")
-        accepted = await self._accept(_Parts.of(planned, used, wanted, joins=False))
+        try:
+            accepted = await self._accept(_Parts.of(planned, used, wanted, joins=False), newest=newest)
+        except BaseException:
+            self._keeper.heritage.give_back([job for job in again if job in used])
+            raise
+        crash_point("after what is to be built is accepted")
         await self._keeper.enter([job for job in again if job in used])
         return _roots(planned, used, wanted, accepted)
 
@@ -173,7 +187,9 @@ class Pusher:
 
     # Both
 
-    async def _accept(self, parts: _Parts, asker: Job | None = None) -> list[Job]:
+    async def _accept(
+        self, parts: _Parts, asker: Job | None = None, newest: Mapping[str, int] = NOTHING
+    ) -> list[Job]:
         """New jobs, in one transaction."""
         nodes = parts.nodes
         if not nodes:
@@ -183,7 +199,9 @@ class Pusher:
         texts = {waits: pattern.document() for waits, pattern in patterns.items()}
         drafts = [_draft(node, patterns[node.group > 0], texts[node.group > 0], asker) for node in nodes]
         crash_point("before jobs are accepted")
-        first = await self._room.store.accept(self._room.run, drafts, parts.groups)
+        first = await self._room.store.accept(self._room.run, drafts, parts.groups, newest)
+        if not first:
+            raise Overtaken("somebody else has begun to build this just now")
         crash_point("after jobs are accepted")
         groups = [tuple(id_ if id_ > 0 else first - id_ for id_ in members) for members in parts.groups]
         jobs: list[Job] = []

@@ -24,6 +24,8 @@ SECONDS = {"after requests are taken": 1.3}
 #: Reached only when a run is stopped, and the test that does.
 ELSEWHERE = {
     "before claims are given back": "test_a_manager_that_dies_while_it_winds_down_loses_nothing",
+    "before builds are withdrawn": "test_who_dies_while_it_takes_a_build_over_is_followed_by_the_next",
+    "after builds were withdrawn": "test_who_dies_while_it_takes_a_build_over_is_followed_by_the_next",
 }
 
 

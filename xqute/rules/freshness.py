@@ -35,6 +35,7 @@ class Build(NamedTuple):
         digest: Of the definition it was pushed with; empty: nothing is the same as it.
         used: Which builds of other named calls it used.
         ours: It has not ended, and it will without anybody's doing.
+        trouble: Why it ended badly, or does not go on; empty: neither.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Build(NamedTuple):
     digest: str
     used: Mapping[str, int]
     ours: bool = False
+    trouble: str = ""
 
 
 class Definition(NamedTuple):
@@ -64,8 +66,9 @@ class BuildStatus(str):
     """How a named call stands: `not_built`, `failed`, `outdated` or `success`.
 
     Attributes:
-        why: For `outdated`, a sentence; else empty.
-        running: One of its builds has not ended.
+        why: What made it `outdated`; or what is wrong with its newest build, where that failed or can't go
+            on. Else empty.
+        running: One of its builds has not ended, and goes on.
         latest: The id of its newest FINISHED build; 0: there is none.
     """
 
@@ -112,18 +115,24 @@ def statuses(
     found: dict[str, BuildStatus] = {}
     for each in definitions:
         mine = builds.get(each.name, ())
-        running = any(not build.status.final for build in mine)
+        running = any(not build.status.final and not build.trouble for build in mine)
         last = latest(mine)
         if last is None:
             bad = any(build.status in {JobStatus.FAILED, JobStatus.KILLED} for build in mine)
-            found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, running=running)
+            found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, trouble(mine), running=running)
             continue
         why = _difference(each, standing(mine), {need: found[need].latest for need in each.needs})
         stale = (need for need in each.needs if found[need] == OUTDATED)
         why = why or next((f"{need} is outdated itself" for need in stale), "")
-        word = OUTDATED if why else SUCCESS
-        found[each.name] = BuildStatus(word, why, running=running, latest=last.id)
+        told = "; ".join(filter(None, (why, trouble(mine))))
+        found[each.name] = BuildStatus(OUTDATED if why else SUCCESS, told, running=running, latest=last.id)
     return found
+
+
+def trouble(builds: Iterable[Build]) -> str:
+    """What is wrong with the newest build; empty: it ended well, or goes on."""
+    newest = max(builds, default=None, key=_age)
+    return "" if newest is None else newest.trouble
 
 
 def latest(builds: Iterable[Build]) -> Build | None:
