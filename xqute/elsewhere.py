@@ -12,7 +12,7 @@ from .job import Job
 from .keeper import JobKeeper
 from .owner import Owner, OwnerPresence, presence_of
 from .settings import ORPHAN_SECONDS, PARKED
-from .states import JobStatus, WaitReason
+from .states import WaitReason
 from .store import Row, RunRow
 
 log = logging.getLogger("xqute")
@@ -95,26 +95,19 @@ class Elsewhere:
         rows = await self._room.store.get(new)
         runs = {run.id: run for run in await self._room.store.runs()}
         for row, job in zip(rows, await self._keeper.load_all(rows), strict=True):
-            log.warning(
-                "%s is being built as job %s by %s: waiting for it",
-                job.name,
-                job.id,
-                _whose(runs.get(row.run)),
-            )
+            who = _whose(runs.get(row.run))
+            log.warning("%s is being built as job %s by %s: waiting for it", job.name, job.id, who)
 
 
 def how_it_ended(job: Job) -> str:
     """The job, how it stands and why, in one sentence."""
     reason = str(job.reason)
-    return (
-        f"{job}: {reason}" if reason.startswith(job.status.name) else f"{job} {_STANDS[job.status]}: {reason}"
-    )
+    name = job.status.name
+    return f"{job}: {reason}" if reason.startswith(name) else f"{job} {_STANDS.get(name, name)}: {reason}"
 
 
-_STANDS = {status: f"is {status.name}" for status in JobStatus} | {
-    JobStatus.FAILED: "failed",
-    JobStatus.KILLED: "was killed",
-}
+#: How the bad ends read.
+_STANDS = {"FAILED": "failed", "KILLED": "was killed"}
 
 
 def _whose(run: RunRow | None) -> str:

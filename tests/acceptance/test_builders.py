@@ -207,16 +207,16 @@ async def test_what_is_forced_or_made_of_something_else_is_built_although_anothe
 
 async def test_a_build_begins_anew_when_another_was_accepted_since_it_looked(another, here, monkeypatch):
     first, second = another(), another()
-    accept = type(second._store).accept  # noqa: SLF001  there is no other way between looking and accepting
+    accept = type(second._store).accept
     calls = []
 
     async def overtaken(self, run, *given):
-        if self is second._store and not calls:  # noqa: SLF001
+        if self is second._store and not calls:
             calls.append(run)
             await first.build(B)
         return await accept(self, run, *given)
 
-    monkeypatch.setattr(type(second._store), "accept", overtaken)  # noqa: SLF001
+    monkeypatch.setattr(type(second._store), "accept", overtaken)
 
     job = await second.build(B)
 
