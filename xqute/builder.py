@@ -17,7 +17,19 @@ from .keeper import JobKeeper
 from .options import JobOptions, unknown
 from .plan import Plan
 from .pusher import Overtaken, Pusher
-from .rules.freshness import POLICIES, Build, BuildStatus, Decision, Definition, below, decide, statuses
+from .rules.freshness import (
+    POLICIES,
+    UNKNOWN,
+    Build,
+    BuildStatus,
+    Decision,
+    Definition,
+    below,
+    decide,
+    ordered,
+    statuses,
+    usable,
+)
 from .settings import REQUESTS_SECONDS
 from .shown import shown_value
 from .states import JobStatus
@@ -47,10 +59,12 @@ class _Seen(NamedTuple):
     """What a look at named calls has found.
 
     Attributes:
+        definitions: The calls, each after what it needs.
         builds: Those of each that still matter.
         newest: The id of the newest of each; 0: there is none.
     """
 
+    definitions: list[Definition]
     builds: dict[str, list[Build]]
     newest: dict[str, int]
 
@@ -59,13 +73,19 @@ class Builder:
     """What `Xqute.build` and `Xqute.status` do."""
 
     def __init__(
-        self, room: Room, keeper: JobKeeper, pusher: Pusher, own: Callable[[], Awaitable[None]]
+        self,
+        room: Room,
+        keeper: JobKeeper,
+        pusher: Pusher,
+        own: Callable[[], Awaitable[None]],
+        calls: Sequence[Call],
     ) -> None:
-        """Nothing was looked at; `own` makes the run ours."""
+        """Nothing was looked at; `own` makes the run ours, `calls` are those that are known."""
         self._room = room
         self._keeper = keeper
         self._pusher = pusher
         self._own = own
+        self._calls = calls
         self._elsewhere = Elsewhere(room, keeper)
         self._deciding = asyncio.Lock()
 
@@ -79,14 +99,26 @@ class Builder:
         """
         for call in calls:
             name_of(call)
-        definitions = _definitions(self._pusher.plan(calls, base, {}))
-        return statuses(definitions, (await self._look(definitions)).builds)
+        seen = await self._look(_definitions(self._pusher.plan(calls, base, {})), base)
+        return statuses(seen.definitions, seen.builds)
 
-    async def _look(self, definitions: Sequence[Definition]) -> _Seen:
-        seen = _Seen({}, {})
-        for each in definitions:
-            await self._look_at(each.name, seen)
-        return seen
+    async def _look(self, definitions: Sequence[Definition], base: JobOptions) -> _Seen:
+        """What is there of calls, and of those that their builds turned out to need."""
+        seen = _Seen([], {}, {})
+        known = {each.name: each for each in definitions}
+        while left := known.keys() - seen.builds.keys():
+            for name in sorted(left):
+                await self._look_at(name, seen)
+                used = {need for build in seen.builds[name] for need in build.used}
+                for need in sorted(used - known.keys()):
+                    found = self._defined(need, base) or [Definition(need, UNKNOWN)]
+                    known = {**{each.name: each for each in found}, **known}
+        return seen._replace(definitions=ordered(list(known.values()), seen.builds))
+
+    def _defined(self, name: str, base: JobOptions) -> list[Definition]:
+        """A call that is known by `calls=`, and what it needs."""
+        calls = [call for call in self._calls if call.naming is not None and call.naming.name == name]
+        return _definitions(self._pusher.plan(calls[:1], base, {})) if calls else []
 
     async def _look_at(self, name: str, seen: _Seen) -> None:
         """Note the builds of a name that still matter."""
@@ -151,9 +183,9 @@ class Builder:
         calls = {name_of(call): call for call in wanted.dependents}
         definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
         await self._check_pins(wanted.pin or {}, name, definitions)
-        seen = await self._look(definitions)
+        seen = await self._look(definitions, base)
         decision = decide(
-            definitions,
+            seen.definitions,
             seen.builds,
             name,
             deps=wanted.deps,
@@ -211,6 +243,20 @@ class Builder:
                 job = self._keeper.job(id_)
                 stack += job.needs if job is not None and not job.done() else ()
         return found
+
+    async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
+        """Accept what a job asks for, but for builds of named calls that are up to date, or on their way."""
+        definitions = _definitions(planned)
+        if not definitions:
+            return await self._pusher.push_for(planned, asker)
+        base = JobOptions()
+        async with self._deciding:
+            seen = await self._look(definitions, base)
+            use = usable(seen.definitions, seen.builds)
+            ready = await self._keeper.load_all(await self._room.store.get(sorted(use.values())))
+            # nobody would follow one of another run to its end, were its process to die
+            there = {job.name: job for job in ready if job.done() or self._keeper.job(job.id) is job}
+            return await self._pusher.push_for(planned, asker, there)
 
     async def _push(self, planned: Plan, decision: Decision, newest: Mapping[str, int]) -> list[Job]:
         there: list[Job | None] = []

@@ -13,6 +13,7 @@ _ACCEPTED: Final = Reason("ACCEPTED")
 _NOTHING: Final[Mapping[str, float]] = {}
 _NO_NEEDS: Final[Mapping[str, Sequence[int]]] = {}
 _NO_STAND_INS: Final[Mapping[int, int]] = {}
+_NOTHING_FOUND: Final[Mapping[str, int]] = {}
 
 
 class KeptRow(Protocol):
@@ -60,6 +61,7 @@ class JobState:
         rounds: How often it asked for others.
         cleaned: The id of the job that cleans up after it; 0: none does.
         archived: Somebody put it away.
+        found: Which builds of named calls it uses that nobody knew of before it ran: name → id.
         stand_ins: Whose results its newest start took in the place of those of needs that were SKIPPED.
     """
 
@@ -74,6 +76,7 @@ class JobState:
         "depth",
         "digest",
         "ended",
+        "found",
         "given_needs",
         "group",
         "id",
@@ -126,6 +129,7 @@ class JobState:
         self.cleaned = 0
         self.archived = False
         self.stand_ins: Mapping[int, int] = _NO_STAND_INS
+        self.found: Mapping[str, int] = _NOTHING_FOUND
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
 
@@ -207,6 +211,8 @@ class JobState:
             kept["archived"] = True
         if self.stand_ins:
             kept["stand_ins"] = [*self.stand_ins.items()]
+        if self.found:
+            kept["found"] = self.found
         return kept
 
     def restore(self, row: KeptRow) -> None:
@@ -235,4 +241,5 @@ class JobState:
         self.cleaned = kept.get("cleaned", 0)
         self.archived = kept.get("archived", False)
         self.stand_ins = dict(kept.get("stand_ins", ()))
+        self.found = kept.get("found", _NOTHING_FOUND)
         self.kept_reason = Reason(*kept["reason"])

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .calls import Call
 from .crash import crash_point
@@ -24,6 +24,9 @@ from .store import NOTHING, Draft
 from .work import make_work
 
 log = logging.getLogger("xqute")
+
+
+_NO_BUILDS: Final[Mapping[str, Job]] = {}
 
 
 class Overtaken(XquteError):
@@ -146,8 +149,14 @@ class Pusher:
 
     # From jobs
 
-    async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
-        """Accept what a job asks for, in its own tree; what that has already is not accepted again."""
+    async def push_for(self, planned: Plan, asker: Job, builds: Mapping[str, Job] = _NO_BUILDS) -> list[Job]:
+        """Accept what a job asks for, in its own tree; what that has already is not accepted again.
+
+        Args:
+            planned: What it asks for.
+            asker: The job.
+            builds: Those of named calls that are used as they are.
+        """
         planned = self._limited(planned)
         tree = self._tree(asker)
         taken: dict[str, int] = {}
@@ -156,12 +165,15 @@ class Pusher:
             ids = tree.get(node.digest, [])
             place_ = taken.get(node.digest, 0)
             taken[node.digest] = place_ + 1
-            there.append(self._room.known(ids[place_]) if place_ < len(ids) else None)
+            known = self._room.known(ids[place_]) if place_ < len(ids) else None
+            named = node.work.named.name if node.work.named is not None else ""
+            there.append(known or builds.get(named))
         wanted = _wanted(planned, [job is not None for job in there])
         used = [job if is_wanted else None for job, is_wanted in zip(there, wanted, strict=True)]
         parts = _Parts.of(planned, used, wanted)
         if asker.id not in self._room.unpushed:
-            await self._keeper.enter([job for job in used if job is not None])
+            mine = (job for job in used if job is not None and self._room.known(job.id) is job)
+            await self._keeper.enter(list(mine))
         accepted = await self._accept_when_possible(parts, asker)
         for job in accepted:
             tree.setdefault(job.digest, []).append(job.id)

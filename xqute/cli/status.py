@@ -46,7 +46,7 @@ async def _tell(place: Place, calls: CallSet, *, as_json: bool) -> None:
     found = dict.fromkeys(calls.chosen, BuildStatus(NOT_BUILT))
     latest: dict[str, Job] = {}
     if await place.exists():
-        xqute = Xqute(job_metadir=place.root, store=place.url)
+        xqute = Xqute(job_metadir=place.root, store=place.url, calls=calls.calls.values())
         found = {name: await xqute.status(call) for name, call in calls.chosen.items()}
         latest = {name: await xqute.get(status.latest) for name, status in found.items() if status.latest}
     if as_json:

@@ -16,11 +16,14 @@ that has not ended, changes nothing for anybody.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from ..states import JobStatus
 
 NOT_BUILT, FAILED, OUTDATED, SUCCESS = "not_built", "failed", "outdated", "success"
+
+#: The digest of a call that nobody defines any more: what was built of it is what it is.
+UNKNOWN: Final = "?"
 
 #: What `deps` may be.
 POLICIES = ("outdated", "missing", None)
@@ -52,7 +55,7 @@ class Definition(NamedTuple):
     Attributes:
         name: What its builds are found by.
         digest: What it does; empty where that can't be compared.
-        needs: The named calls whose results it uses.
+        needs: The named calls whose results it uses, as far as that is known before it runs.
         protected: What was built of it is not built again by itself.
     """
 
@@ -121,8 +124,9 @@ def statuses(
             bad = any(build.status in {JobStatus.FAILED, JobStatus.KILLED} for build in mine)
             found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, trouble(mine), running=running)
             continue
-        why = _difference(each, standing(mine), {need: found[need].latest for need in each.needs})
-        stale = (need for need in each.needs if found[need] == OUTDATED)
+        now = {need: _id(latest(builds.get(need, ()))) for need in uses(each, mine)}
+        why = _difference(each, standing(mine), now)
+        stale = (need for need in now if found.get(need) == OUTDATED)
         why = why or next((f"{need} is outdated itself" for need in stale), "")
         told = "; ".join(filter(None, (why, trouble(mine))))
         found[each.name] = BuildStatus(OUTDATED if why else SUCCESS, told, running=running, latest=last.id)
@@ -149,16 +153,49 @@ def _age(build: Build) -> int:
     return build.id
 
 
+def _id(build: Build | None) -> int:
+    return 0 if build is None else build.id
+
+
+def uses(definition: Definition, builds: Iterable[Build]) -> Iterable[str]:
+    """The calls that count for it: those it needs, and those its last good build found that it needs."""
+    last = standing(builds)
+    return dict.fromkeys((*definition.needs, *(last.used if last is not None else ())))
+
+
+def ordered(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Build]]) -> list[Definition]:
+    """The calls, each after those that count for it.
+
+    What was found while others ran may go in a circle, when code was changed meanwhile; where it does, any
+    may be first.
+    """
+    known = {each.name: each for each in definitions}
+    done: dict[str, Definition] = {}
+    opened: set[str] = set()
+    stack = [each.name for each in reversed(definitions)]
+    while stack:
+        name = stack[-1]
+        each = known.get(name)
+        if each is None or name in opened:
+            stack.pop()
+            if each is not None:
+                done.setdefault(name, each)
+            continue
+        opened.add(name)
+        stack += [need for need in uses(each, builds.get(name, ())) if need not in opened]
+    return list(done.values())
+
+
 def _difference(definition: Definition, build: Build | None, now: Mapping[str, int | None]) -> str:
     """Why a build is not what a new one would be; empty when it is."""
     if build is None:
         return "it was never built"
     if not definition.digest:
         return "it can't be compared with what was built"
-    if build.digest != definition.digest:
+    if definition.digest not in (build.digest, UNKNOWN):
         return "its definition changed"
-    for need in definition.needs:
-        used, wanted = build.used.get(need), now[need]
+    for need in dict.fromkeys((*definition.needs, *build.used)):
+        used, wanted = build.used.get(need), now.get(need, 0)
         if wanted is None:
             return f"{need} is built anew"
         if used != wanted:
@@ -190,26 +227,33 @@ def decide(
         force: Build the goal whatever it is.
     """
     roots: list[str] = [goal]
+    needs = {each.name: uses(each, builds.get(each.name, ())) for each in definitions}
     while True:
         planner = _Builder(builds, roots, deps, pin or {}, goal if force else "")
-        for definition in definitions:
-            planner.look_at(definition)
+        planner.look(definitions)
         decision = planner.decision({each.name: each for each in definitions})
         touched = {goal, *decision.new}
         more = [
             each.name
             for each in definitions
-            if each.name in dependents and each.name not in roots and _reaches(each, touched, definitions)
+            if each.name in dependents
+            and each.name not in roots
+            and any(name in touched for name in below(needs[each.name], needs))
         ]
         if not more:
             return decision
         roots += more
 
 
-def _reaches(start: Definition, wanted: Collection[str], definitions: Sequence[Definition]) -> bool:
-    """Whether a call needs one of these, or needs what needs it."""
-    needs = {each.name: each.needs for each in definitions}
-    return any(name in wanted for name in below(start.needs, needs))
+def usable(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Build]]) -> dict[str, int]:
+    """The calls that need not be built, and which builds of them are there, or on their way.
+
+    Args:
+        definitions: The calls, each after what it needs.
+        builds: The builds of each.
+    """
+    planner = _Builder(builds, (), "outdated", {}, "")
+    return {name: use for name, use in planner.look(definitions).items() if use is not None}
 
 
 def below(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> Iterator[str]:
@@ -240,12 +284,18 @@ class _Builder:
         self._deps = deps
         self._pin = pin
         self._forced = forced
-        self._use: dict[str, int | None] = {}  # which build; None: a new one
+        # which build; None: a new one
+        self._use: dict[str, int | None] = {name: _id(latest(some)) for name, some in builds.items()}
         self._lacking: set[str] = set()
         self._refused: set[str] = set()
 
-    def look_at(self, definition: Definition) -> None:
-        """What it needs was looked at."""
+    def look(self, definitions: Sequence[Definition]) -> Mapping[str, int | None]:
+        """Which build of each would be used; None: a new one. Each comes after what it needs."""
+        for definition in definitions:
+            self._look_at(definition)
+        return {definition.name: self._use[definition.name] for definition in definitions}
+
+    def _look_at(self, definition: Definition) -> None:
         name = definition.name
         if name in self._pin:
             self._use[name] = self._pin[name]
