@@ -347,6 +347,46 @@ async def test_a_result_that_was_removed_by_hand_is_built_again(xqute, ran):
     assert ran() == ["A", "A"]
 
 
+async def test_how_a_goal_stands_whose_need_failed_is_told_with_the_cause(make_xqute, here, xqute):
+    (here / "B.fails").touch()
+    with pytest.raises(DependencyFailed):
+        await xqute.build(C)
+
+    for looking in (xqute, make_xqute()):
+        failed, blocked = await looking.status(B), await looking.status(C)
+        assert (failed, failed.running) == ("failed", False)
+        assert failed.why.startswith("job 2 (B) failed: EXIT 1: ValueError: B fails")
+        assert (blocked, blocked.running) == ("not_built", False)
+        assert blocked.why == f"job 4 can't start: {failed.why}"
+
+
+async def test_a_result_stands_although_a_newer_build_of_it_failed_and_that_is_told(xqute, here):
+    await xqute.build(A)
+    (here / "A.fails").touch()
+
+    await xqute.build(A, force=True)
+
+    status = await xqute.status(A)
+    assert (status, status.latest) == ("success", 1)
+    assert status.why.startswith("job 2 (The first) failed")
+
+
+async def test_after_a_failure_several_goals_are_built_by_the_next_session(make_xqute, here, ran):
+    (here / "B.fails").touch()
+    async with make_xqute() as first:
+        with pytest.raises(DependencyFailed):
+            await first.build(C)
+    (here / "B.fails").unlink()
+    ran()
+
+    async with make_xqute(resume=True) as second:
+        jobs = await asyncio.gather(*(second.build(call) for call in (A, B, C, D)))
+
+    assert ran() == ["B", "C", "D"]
+    assert [job.id for job in jobs[:3]] == [1, 2, 4]
+    assert await words(second) == ["success"] * 4
+
+
 # What is found while a build runs
 
 

@@ -125,9 +125,9 @@ def statuses(
             found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, trouble(mine), running=running)
             continue
         now = {need: _id(latest(builds.get(need, ()))) for need in uses(each, mine)}
-        why = _difference(each, standing(mine), now)
         stale = (need for need in now if found.get(need) == OUTDATED)
-        why = why or next((f"{need} is outdated itself" for need in stale), "")
+        aside = next((f"{need} is outdated itself" for need in stale), "")
+        why = _difference(each, standing(mine), now, aside)
         told = "; ".join(filter(None, (why, trouble(mine))))
         found[each.name] = BuildStatus(OUTDATED if why else SUCCESS, told, running=running, latest=last.id)
     return found
@@ -186,22 +186,27 @@ def ordered(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Bui
     return list(done.values())
 
 
-def _difference(definition: Definition, build: Build | None, now: Mapping[str, int | None]) -> str:
-    """Why a build is not what a new one would be; empty when it is."""
+def _difference(
+    definition: Definition, build: Build | None, now: Mapping[str, int | None], aside: str = ""
+) -> str:
+    """Why a build is not what a new one would be; empty when it is.
+
+    What is known of its needs comes first, `aside` included: when the definition of one of them changed, its
+    own is another, too.
+    """
     if build is None:
         return "it was never built"
     if not definition.digest:
         return "it can't be compared with what was built"
-    if definition.digest not in (build.digest, UNKNOWN):
-        return "its definition changed"
-    for need in dict.fromkeys((*definition.needs, *build.used)):
+    edited = definition.digest not in (build.digest, UNKNOWN)
+    for need in definition.needs if edited else dict.fromkeys((*definition.needs, *build.used)):
         used, wanted = build.used.get(need), now.get(need, 0)
         if wanted is None:
             return f"{need} is built anew"
         if used != wanted:
             there = f"and the newest is job {wanted}" if wanted else "and there is no result any more"
             return f"it used job {used} of {need}, {there}" if used else f"it did not use {need}"
-    return ""
+    return aside or ("its definition changed" if edited else "")
 
 
 def decide(
