@@ -197,9 +197,25 @@ class Builder:
         roots = [wanted.call if root == name else calls[root] for root in decision.roots]
         newest = {each: seen.newest[each] for each in decision.new}
         jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
+        await self._keeper.withdraw(self._replaced(decision, seen), "another build takes its place")
         elsewhere = {id_ for id_ in self._below(jobs) if self._goes_on_elsewhere(id_, jobs)}
         await self._elsewhere.tell(elsewhere)
         return jobs, elsewhere
+
+    def _replaced(self, decision: Decision, seen: _Seen) -> list[Job]:
+        """Blocked builds of calls that have a new one now, and their steps; not what others wait for."""
+        known, blocked = self._keeper.known, self._room.blocked
+        builds = (build.id for name in decision.new for build in seen.builds[name])
+        left = [known[id_] for id_ in builds if id_ in blocked and id_ in known]
+        found: dict[int, Job] = {}
+        while left:
+            job = left.pop()
+            found[job.id] = job
+            steps = (known[id_] for id_ in job.needs if id_ in blocked and id_ in known)
+            left += [step for step in steps if not step.name and step.id not in found]
+        waiting = (known[id_] for id_ in blocked - found.keys() if id_ in known)
+        needed = {id_ for other in waiting for id_ in other.needs}
+        return [job for id_, job in found.items() if id_ not in needed]
 
     def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
         """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""

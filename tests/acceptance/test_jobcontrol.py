@@ -360,6 +360,22 @@ async def test_how_a_goal_stands_whose_need_failed_is_told_with_the_cause(make_x
         assert blocked.why == f"job 4 can't start: {failed.why}"
 
 
+@pytest.mark.parametrize("xqute", [None, "memory://"], ids=["sqlite", "memory"], indirect=True)
+async def test_what_is_blocked_gives_way_to_the_build_that_follows(xqute, here, ran):
+    (here / "B.fails").touch()
+    with pytest.raises(DependencyFailed):
+        await xqute.build(C)
+    (here / "B.fails").unlink()
+    ran()
+
+    job = await xqute.build(C)
+
+    assert ran() == ["B", "C"]
+    assert [found.id for found in await xqute.find(name="C")] == [job.id]
+    report = await xqute.run_until_complete()
+    assert report.blocked == {}
+
+
 async def test_a_result_stands_although_a_newer_build_of_it_failed_and_that_is_told(xqute, here):
     await xqute.build(A)
     (here / "A.fails").touch()
