@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Iterable
 
+from . import metadir
 from .engine.room import Room
 from .errors import BackendUnavailable, JobNotFound
 from .job import Job
 from .keeper import JobKeeper
 from .owner import Owner, OwnerPresence, presence_of
 from .settings import ORPHAN_SECONDS, PARKED
-from .states import WaitReason
+from .states import Presence, WaitReason
 from .store import Row, RunRow
 
 log = logging.getLogger("xqute")
@@ -71,11 +72,22 @@ class Elsewhere:
         asked, runs = self._orphans.get(job.id, (0.0, False))
         if not asked or time.monotonic() - asked > ORPHAN_SECONDS:
             try:
-                runs = job in await self._room.scheduler.find_jobs([job])
-            except BackendUnavailable:
+                runs = await self._is_there(job)
+            except (BackendUnavailable, OSError):
                 runs = True  # nobody knows: better late than twice
             self._orphans[job.id] = time.monotonic(), runs
         return runs
+
+    async def _is_there(self, job: Job) -> bool:
+        """Whether the scheduler has it: by the number in its files, or by its mark where none was kept."""
+        scheduler = self._room.scheduler
+        claim = metadir.read_claim(job.directory) if scheduler.on_this_host else None
+        job.uid = metadir.read_uid(job.directory) or claim or job.uid
+        if job.uid:
+            [answer] = (await scheduler.poll_jobs([job])).values()
+            if answer.presence is not Presence.GONE:
+                return True
+        return job in await scheduler.find_jobs([job])
 
     async def lost(self, ids: Iterable[int]) -> list[int]:
         """Those that will not end well any more, or did not."""
