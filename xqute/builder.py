@@ -167,6 +167,7 @@ class Builder:
         name = name_of(wanted.call)
         if wanted.deps not in POLICIES:
             raise OptionError(f"deps={wanted.deps!r}: it is 'outdated', 'missing' or None")
+        lost: Sequence[Job] = ()
         while True:
             await self._own()
             try:
@@ -174,9 +175,10 @@ class Builder:
                     jobs, elsewhere = await self._begin(wanted, name, base)
             except Overtaken:
                 continue
+            await self._withdraw(lost, jobs)
             if await self._ended(jobs, elsewhere):
                 return jobs[0]
-            await self._withdraw(jobs)
+            lost = jobs
 
     async def _begin(self, wanted: Wanted, name: str, base: JobOptions) -> tuple[list[Job], set[int]]:
         """Push what is to be built; returns the jobs that count, and which builds of other runs they need."""
@@ -240,13 +242,14 @@ class Builder:
             await asyncio.wait([waiting])
         return True
 
-    async def _withdraw(self, jobs: Sequence[Job]) -> None:
-        """Forget what was begun and waits for what will not come; it is begun again in another way."""
-        mine = [job for job in map(self._keeper.job, self._below(jobs)) if job is not None]
-        waiting = [job for job in mine if job.status is JobStatus.WAITING]
-        crash_point("before builds are withdrawn")
-        await self._keeper.withdraw(waiting, "what it needs was lost in another run")
-        crash_point("after builds were withdrawn")
+    async def _withdraw(self, lost: Sequence[Job], jobs: Sequence[Job]) -> None:
+        """Forget what was begun and waits for what will not come, where other jobs were begun in its place."""
+        ids = self._below(lost) - self._below(jobs)
+        waiting = [job for job in map(self._keeper.job, ids) if job and job.status is JobStatus.WAITING]
+        if waiting:
+            crash_point("before builds are withdrawn")
+            await self._keeper.withdraw(waiting, "what it needs was lost in another run")
+            crash_point("after builds were withdrawn")
 
     def _below(self, jobs: Iterable[Job]) -> set[int]:
         """The numbers of jobs, and of all they need."""

@@ -308,8 +308,9 @@ class JobKeeper:
 
     async def withdraw(self, jobs: Sequence[Job], why: str) -> None:
         """Forget jobs of this run that wait for others, as if they had never been accepted."""
-        await self._killer.kill(jobs, StopReason("withdrawal", why))
-        await self._forget(jobs)
+        if jobs:
+            await self._killer.kill(jobs, StopReason("withdrawal", why))
+            await self._forget(jobs)
 
     async def _forget(self, jobs: Sequence[Job]) -> None:
         gone = await self._room.store.delete([job.id for job in jobs])

