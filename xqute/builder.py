@@ -243,7 +243,7 @@ class Builder:
         return True
 
     async def _withdraw(self, lost: Sequence[Job], jobs: Sequence[Job]) -> None:
-        """Forget what was begun and waits for what will not come, where other jobs were begun in its place."""
+        """Forget what was begun and waits for what will not come; other jobs were begun in its place."""
         ids = self._below(lost) - self._below(jobs)
         waiting = [job for job in map(self._keeper.job, ids) if job and job.status is JobStatus.WAITING]
         if waiting:
