@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .calls import Call
+from .crash import crash_point
+from .elsewhere import Elsewhere, how_it_ended
 from .engine.room import Room
 from .errors import DependencyFailed, JobNotFound, MissingDependencies, OptionError, XquteError
 from .job import Job
 from .keeper import JobKeeper
 from .options import JobOptions, unknown
 from .plan import Plan
-from .pusher import Pusher
-from .rules.freshness import POLICIES, Build, BuildStatus, Decision, Definition, below, decide, statuses
+from .pusher import Overtaken, Pusher
+from .rules.freshness import (
+    POLICIES,
+    UNKNOWN,
+    Build,
+    BuildStatus,
+    Decision,
+    Definition,
+    below,
+    decide,
+    ordered,
+    statuses,
+    usable,
+)
+from .settings import REQUESTS_SECONDS
 from .shown import shown_value
 from .states import JobStatus
 from .store import Query
@@ -40,14 +55,38 @@ class Wanted(NamedTuple):
     force: bool = False
 
 
+class _Seen(NamedTuple):
+    """What a look at named calls has found.
+
+    Attributes:
+        definitions: The calls, each after what it needs.
+        builds: Those of each that still matter.
+        newest: The id of the newest of each; 0: there is none.
+    """
+
+    definitions: list[Definition]
+    builds: dict[str, list[Build]]
+    newest: dict[str, int]
+
+
 class Builder:
     """What `Xqute.build` and `Xqute.status` do."""
 
-    def __init__(self, room: Room, keeper: JobKeeper, pusher: Pusher) -> None:
-        """Nothing was looked at."""
+    def __init__(
+        self,
+        room: Room,
+        keeper: JobKeeper,
+        pusher: Pusher,
+        own: Callable[[], Awaitable[None]],
+        calls: Sequence[Call],
+    ) -> None:
+        """Nothing was looked at; `own` makes the run ours, `calls` are those that are known."""
         self._room = room
         self._keeper = keeper
         self._pusher = pusher
+        self._own = own
+        self._calls = calls
+        self._elsewhere = Elsewhere(room, keeper)
         self._deciding = asyncio.Lock()
 
     # Looking
@@ -60,30 +99,55 @@ class Builder:
         """
         for call in calls:
             name_of(call)
-        definitions = _definitions(self._pusher.plan(calls, base, {}))
-        return statuses(definitions, await self._builds(definitions))
+        seen = await self._look(_definitions(self._pusher.plan(calls, base, {})), base)
+        return statuses(seen.definitions, seen.builds)
 
-    async def _builds(self, definitions: Sequence[Definition]) -> dict[str, list[Build]]:
-        return {each.name: await self._builds_of(each.name) for each in definitions}
+    async def _look(self, definitions: Sequence[Definition], base: JobOptions) -> _Seen:
+        """What is there of calls, and of those that their builds turned out to need."""
+        seen = _Seen([], {}, {})
+        known = {each.name: each for each in definitions}
+        while left := known.keys() - seen.builds.keys():
+            for name in sorted(left):
+                await self._look_at(name, seen)
+                used = {need for build in seen.builds[name] for need in build.used}
+                for need in sorted(used - known.keys()):
+                    found = self._defined(need, base) or [Definition(need, UNKNOWN)]
+                    known = {**{each.name: each for each in found}, **known}
+        return seen._replace(definitions=ordered(list(known.values()), seen.builds))
 
-    async def _builds_of(self, name: str) -> list[Build]:
-        """The builds of a name that still matter."""
-        found: list[Build] = []
+    def _defined(self, name: str, base: JobOptions) -> list[Definition]:
+        """A call that is known by `calls=`, and what it needs."""
+        calls = [call for call in self._calls if call.naming is not None and call.naming.name == name]
+        return _definitions(self._pusher.plan(calls[:1], base, {})) if calls else []
+
+    async def _look_at(self, name: str, seen: _Seen) -> None:
+        """Note the builds of a name that still matter."""
+        found = seen.builds[name] = []
+        seen.newest[name] = 0
         query = Query(name=name, newest=True, limit=_PAGE)
         while rows := await self._room.store.page(query):
-            for job in await self._keeper.load_all(rows):
+            seen.newest[name] = seen.newest[name] or rows[0].id
+            jobs = await self._keeper.load_all(rows)
+            others = await self._elsewhere.look(rows, jobs)
+            for job in jobs:
                 if job.status is JobStatus.FINISHED and not _has_result(job):
                     continue
-                found.append(self._build(job))
+                found.append(await self._build(job, others.get(job.id)))
                 if job.status is JobStatus.FINISHED:
-                    return found
+                    return
             query = query._replace(beyond=rows[-1].id)
-        return found
 
-    def _build(self, job: Job) -> Build:
-        known = self._keeper.known.get(job.id) is job and self._room.stop is None
-        ends = not job.status.final and job.status is not JobStatus.KILLING
-        ours = known and ends and job.id not in self._room.blocked
+    async def _build(self, job: Job, other: str | None) -> Build:
+        """A build; `other`: of another run, and why it does not go on there; empty: it does."""
+        if job.status in (JobStatus.FAILED, JobStatus.KILLED):
+            return Build(job.id, job.status, job.digest, job.used, trouble=how_it_ended(job))
+        if job.done() or other is not None:
+            return Build(job.id, job.status, job.digest, job.used, other == "", other or "")
+        if job.id in self._room.blocked:
+            trouble = await self._elsewhere.blocked(job, self._room.graph.cause(job.id))
+            return Build(job.id, job.status, job.digest, job.used, trouble=trouble)
+        goes_on = self._room.stop is None and job.status is not JobStatus.KILLING
+        ours = self._keeper.known.get(job.id) is job and goes_on
         return Build(job.id, job.status, job.digest, job.used, ours)
 
     # Building
@@ -103,26 +167,117 @@ class Builder:
         name = name_of(wanted.call)
         if wanted.deps not in POLICIES:
             raise OptionError(f"deps={wanted.deps!r}: it is 'outdated', 'missing' or None")
-        calls = {name_of(call): call for call in wanted.dependents}
-        async with self._deciding:  # two builds at the same time share what both need
-            definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
-            await self._check_pins(wanted.pin or {}, name, definitions)
-            decision = decide(
-                definitions,
-                await self._builds(definitions),
-                name,
-                deps=wanted.deps,
-                dependents=calls,
-                pin=wanted.pin,
-                force=wanted.force,
-            )
-            _refuse(decision, name)
-            roots = [wanted.call if root == name else calls[root] for root in decision.roots]
-            jobs = await self._push(self._pusher.plan(roots, base, {}), decision)
-        await self._wait(jobs)
-        return jobs[0]
+        lost: Sequence[Job] = ()
+        while True:
+            await self._own()
+            try:
+                async with self._deciding:  # two builds at the same time share what both need
+                    jobs, elsewhere = await self._begin(wanted, name, base)
+            except Overtaken:
+                continue
+            await self._withdraw(lost, jobs)
+            if await self._ended(jobs, elsewhere):
+                return jobs[0]
+            lost = jobs
 
-    async def _push(self, planned: Plan, decision: Decision) -> list[Job]:
+    async def _begin(self, wanted: Wanted, name: str, base: JobOptions) -> tuple[list[Job], set[int]]:
+        """Push what is to be built; returns the jobs that count, and which builds of other runs they need."""
+        calls = {name_of(call): call for call in wanted.dependents}
+        definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
+        await self._check_pins(wanted.pin or {}, name, definitions)
+        seen = await self._look(definitions, base)
+        decision = decide(
+            seen.definitions,
+            seen.builds,
+            name,
+            deps=wanted.deps,
+            dependents=calls,
+            pin=wanted.pin,
+            force=wanted.force,
+        )
+        _refuse(decision, name)
+        roots = [wanted.call if root == name else calls[root] for root in decision.roots]
+        newest = {each: seen.newest[each] for each in decision.new}
+        jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
+        await self._keeper.withdraw(self._replaced(decision, seen), "another build takes its place")
+        elsewhere = {id_ for id_ in self._below(jobs) if self._goes_on_elsewhere(id_, jobs)}
+        await self._elsewhere.tell(elsewhere)
+        return jobs, elsewhere
+
+    def _replaced(self, decision: Decision, seen: _Seen) -> list[Job]:
+        """Blocked builds of calls that have a new one now, and their steps; not what others wait for."""
+        known, blocked = self._keeper.known, self._room.blocked
+        builds = (build.id for name in decision.new for build in seen.builds[name])
+        left = [known[id_] for id_ in builds if id_ in blocked and id_ in known]
+        found: dict[int, Job] = {}
+        while left:
+            job = left.pop()
+            found[job.id] = job
+            steps = (known[id_] for id_ in job.needs if id_ in blocked and id_ in known)
+            left += [step for step in steps if not step.name and step.id not in found]
+        waiting = (known[id_] for id_ in blocked - found.keys() if id_ in known)
+        needed = {id_ for other in waiting for id_ in other.needs}
+        return [job for id_, job in found.items() if id_ not in needed]
+
+    def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
+        """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""
+        if self._keeper.job(id_) is not None:
+            return False
+        wanted = next((job.status for job in jobs if job.id == id_), JobStatus.INIT)
+        return not JobStatus(self._room.foreign.get(id_, wanted)).final
+
+    async def _ended(self, jobs: Sequence[Job], elsewhere: set[int]) -> bool:
+        """Wait for the end of what was begun; False: something it needs was lost in another run."""
+        waiting = asyncio.ensure_future(self._wait(jobs))
+        try:
+            while elsewhere:
+                await asyncio.wait([waiting], timeout=REQUESTS_SECONDS)
+                if await self._elsewhere.lost(elsewhere):
+                    return False
+                if waiting.done():
+                    break
+            await waiting
+        finally:
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        return True
+
+    async def _withdraw(self, lost: Sequence[Job], jobs: Sequence[Job]) -> None:
+        """Forget what was begun and waits for what will not come; other jobs were begun in its place."""
+        ids = self._below(lost) - self._below(jobs)
+        waiting = [job for job in map(self._keeper.job, ids) if job and job.status is JobStatus.WAITING]
+        if waiting:
+            crash_point("before builds are withdrawn")
+            await self._keeper.withdraw(waiting, "what it needs was lost in another run")
+            crash_point("after builds were withdrawn")
+
+    def _below(self, jobs: Iterable[Job]) -> set[int]:
+        """The numbers of jobs, and of all they need."""
+        found: set[int] = set()
+        stack = [job.id for job in jobs]
+        while stack:
+            id_ = stack.pop()
+            if id_ not in found:
+                found.add(id_)
+                job = self._keeper.job(id_)
+                stack += job.needs if job is not None and not job.done() else ()
+        return found
+
+    async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
+        """Accept what a job asks for, but for builds of named calls that are up to date, or on their way."""
+        definitions = _definitions(planned)
+        if not definitions:
+            return await self._pusher.push_for(planned, asker)
+        base = JobOptions()
+        async with self._deciding:
+            seen = await self._look(definitions, base)
+            use = usable(seen.definitions, seen.builds)
+            ready = await self._keeper.load_all(await self._room.store.get(sorted(use.values())))
+            # nobody would follow one of another run to its end, were its process to die
+            there = {job.name: job for job in ready if job.done() or self._keeper.job(job.id) is job}
+            return await self._pusher.push_for(planned, asker, there)
+
+    async def _push(self, planned: Plan, decision: Decision, newest: Mapping[str, int]) -> list[Job]:
         there: list[Job | None] = []
         for node in planned.nodes:
             name = node.work.named.name if node.work.named is not None else ""
@@ -131,8 +286,10 @@ class Builder:
             if job is not None and job.done():
                 job.cached = True
             there.append(job)
-        jobs = await self._pusher.push_with(planned, there)
-        self._keeper.pushed += [job for job in jobs if not job.cached and job not in self._keeper.pushed]
+        jobs = await self._pusher.push_with(planned, there, newest)
+        known = self._keeper.known
+        new = [job for job in jobs if not job.cached and known.get(job.id) is job]
+        self._keeper.pushed += [job for job in new if job not in self._keeper.pushed]
         return jobs
 
     async def _wait(self, jobs: Sequence[Job]) -> None:

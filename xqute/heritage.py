@@ -103,7 +103,9 @@ class Heritage:
     def match(self, digest: str, work: Work) -> Job | None:
         """The job that this definition made in the earlier session; None for a new one."""
         while (id_ := self._matching.take(digest)) is not None:
-            job = self.jobs.get(id_) or self._entered.pop(id_)
+            job = self.jobs.get(id_) or self._entered.pop(id_, None) or self._room.known(id_)
+            if job is None:
+                continue
             if not job.status.well:
                 if job.id not in self._room.live:
                     job.call = work  # how it is to run may have changed

@@ -123,11 +123,12 @@ class Job(JobState):
 
     @property
     def used(self) -> Mapping[str, int]:
-        """Which builds of other named calls it uses: name → id."""
-        if self.call.named is None or not self.given_needs:
+        """Which builds of other named calls it uses, also those it required while it ran: name → id."""
+        if self.call.named is None or not self.needs:
             return {}
-        needs = {name: self.given_needs[place] for name, place in self.call.named.uses.items()}
-        return {name: self.stand_ins.get(id_, id_) for name, id_ in needs.items()}
+        needs = self.given_needs
+        given = {name: needs[place] for name, place in self.call.named.uses.items()} if needs else {}
+        return {name: self.stand_ins.get(id_, id_) for name, id_ in {**self.found, **given}.items()}
 
     # Where it is
 
@@ -307,8 +308,9 @@ class Job(JobState):
         await self._keeper.delete(self, force=force)
 
     async def settle(self) -> None:
-        """Before it starts: note whose results it takes where what it needs had nothing new."""
-        self.stand_ins = await self._keeper.stand_ins(self) if self.given_needs else {}
+        """Before it starts: note whose results it takes, where that was not known when it was pushed."""
+        if self.needs:
+            await self._keeper.settle(self)
 
     # What a scheduler's author uses
 

@@ -13,6 +13,7 @@ _ACCEPTED: Final = Reason("ACCEPTED")
 _NOTHING: Final[Mapping[str, float]] = {}
 _NO_NEEDS: Final[Mapping[str, Sequence[int]]] = {}
 _NO_STAND_INS: Final[Mapping[int, int]] = {}
+_NOTHING_FOUND: Final[Mapping[str, int]] = {}
 
 
 class KeptRow(Protocol):
@@ -61,6 +62,7 @@ class JobState:
         cleaned: The id of the job that cleans up after it; 0: none does.
         archived: Somebody put it away.
         removed: Its directory was removed after it had ended, as `keep=` says.
+        found: Which builds of named calls it uses that nobody knew of before it ran: name → id.
         stand_ins: Whose results its newest start took in the place of those of needs that were SKIPPED.
     """
 
@@ -75,6 +77,7 @@ class JobState:
         "depth",
         "digest",
         "ended",
+        "found",
         "given_needs",
         "group",
         "id",
@@ -128,6 +131,7 @@ class JobState:
         self.cleaned = 0
         self.archived = self.removed = False
         self.stand_ins: Mapping[int, int] = _NO_STAND_INS
+        self.found: Mapping[str, int] = _NOTHING_FOUND
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
 
@@ -211,6 +215,8 @@ class JobState:
             kept["removed"] = True
         if self.stand_ins:
             kept["stand_ins"] = [*self.stand_ins.items()]
+        if self.found:
+            kept["found"] = self.found
         return kept
 
     def restore(self, row: KeptRow) -> None:
@@ -240,4 +246,5 @@ class JobState:
         self.archived = kept.get("archived", False)
         self.removed = kept.get("removed", False)
         self.stand_ins = dict(kept.get("stand_ins", ()))
+        self.found = kept.get("found", _NOTHING_FOUND)
         self.kept_reason = Reason(*kept["reason"])

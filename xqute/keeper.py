@@ -17,13 +17,13 @@ from .engine.room import REQUEST, Room, StopReason
 from .errors import JobNotFound, StoreError, XquteError
 from .handing import Sources
 from .heritage import Heritage
+from .inputs import Inputs
 from .job import Job
-from .outcome import source_of
 from .owner import OwnerPresence, presence_of
 from .printable import listed
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
-from .store import Query, Record, Row
+from .store import Record, Row
 from .work import Work
 
 
@@ -57,6 +57,7 @@ class JobKeeper:
         self._killer = killer
         self._ownership = ownership
         self._driver = driver
+        self._inputs = Inputs(room, self)
         self.heritage = Heritage(room, lifecycle, self.load)
 
     async def inherit(self) -> None:
@@ -214,39 +215,14 @@ class JobKeeper:
         held = None if claimed else room.sharing.why(job)
         return held or room.trouble
 
-    async def stand_ins(self, job: Job) -> dict[int, int]:
-        """Of what the job needs and was SKIPPED, the builds whose results stand."""
-        skipped = {id_: need for id_ in job.given_needs if (need := self.job(id_)) is not None}
-        found: dict[int, int] = {}
-        for id_, need in skipped.items():
-            if need.name and need.status is JobStatus.SKIPPED:
-                standing = await self._newest_result(need.name)
-                found.update({id_: standing} if standing else {})
-        return found
-
-    async def _newest_result(self, name: str) -> int:
-        """The newest FINISHED build of a name; 0: there is none."""
-        finished = Query(name=name, statuses=[JobStatus.FINISHED], newest=True, limit=1)
-        stored = [row.id for row in await self._room.store.page(finished)]
-        # what ended here may not be in the store yet
-        here = (
-            id_ for id_, job in self.known.items() if job.status is JobStatus.FINISHED and job.name == name
-        )
-        return max((*stored, *here), default=0)
+    async def settle(self, job: Job) -> None:
+        """Note whose results the job takes, where that was not known when it was pushed."""
+        job.stand_ins = await self._inputs.stand_ins(job)
+        job.found = await self._inputs.found(job)
 
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""
-        wanted = [*job.needs, *job.stand_ins.values()]
-        rows = await self._room.store.get([id_ for id_ in wanted if self.job(id_) is None])
-        others = {row.id: self.load(row) for row in rows}
-
-        def source(id_: int) -> tuple[int, str]:
-            id_ = job.stand_ins.get(id_, id_)
-            need = self.job(id_) or others.get(id_)
-            return id_, "gone" if need is None else source_of(need)
-
-        required = {digest: [source(id_) for id_ in ids] for digest, ids in job.required.items()}
-        return Sources([source(id_) for id_ in job.given_needs], required)
+        return await self._inputs.sources(job)
 
     async def wait(self, job: Job) -> None:
         """Return when the job has ended and that is durable."""
@@ -327,12 +303,22 @@ class JobKeeper:
         if waiting:
             raise XquteError(f"{job} can't be deleted: {waiting[0]} waits for it")
         await self._clean_up(job)
-        await self._room.store.delete([job.id])
-        await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
-        if self.known.pop(job.id, None) is not None:
-            self._room.counts[job.status] -= 1
-            self.pushed = [other for other in self.pushed if other is not job]
+        await self._forget([job])
         await self._let_go()
+
+    async def withdraw(self, jobs: Sequence[Job], why: str) -> None:
+        """Forget jobs of this run that wait for others, as if they had never been accepted."""
+        if jobs:
+            await self._killer.kill(jobs, StopReason("withdrawal", why))
+            await self._forget(jobs)
+
+    async def _forget(self, jobs: Sequence[Job]) -> None:
+        gone = await self._room.store.delete([job.id for job in jobs])
+        for job in jobs:
+            await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
+            if job.id in gone and self.known.pop(job.id, None) is not None:
+                self._room.counts[job.status] -= 1
+        self.pushed = [job for job in self.pushed if job.id not in gone]
 
     async def _let_go(self) -> None:
         """Where nothing is left to run, nothing is left that this process would have to own."""

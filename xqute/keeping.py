@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from .handing import Sources
@@ -42,8 +41,8 @@ class Keeper(Protocol):
     def why_waits(self, job: Job) -> Reason | None:
         """Why a job that waits for others, or may run and does not; None: what it says itself."""
 
-    async def stand_ins(self, job: Job) -> Mapping[int, int]:
-        """Of what the job needs and was SKIPPED, the builds whose results stand."""
+    async def settle(self, job: Job) -> None:
+        """Note whose results the job takes, where that was not known when it was pushed."""
 
     async def sources(self, job: Job) -> Sources:
         """Where the results of what the job needs are."""

@@ -138,9 +138,9 @@ class Xqute:
         self.scheduler.leaves_running = leaves(on_interrupt)
         load_entry_points()
         own = Plugins([*plugins, *self._progress(progress)])
+        self._calls = list(calls)
         self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
         self._room.budget = failure_budget(max_failures)
-        self._calls = list(calls)
         self._room.sharing = make_sharing(resources, limits, max_wait)
         self._room.root, self._room.keep = str(self.metadir), kept(keep)
 
@@ -170,8 +170,8 @@ class Xqute:
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
         self._pusher = Pusher(self._room, self._lifecycle, keeper)
-        self._builder = Builder(self._room, keeper, self._pusher)
-        self._room.known, self._room.push = keeper.job, self._pusher.push_for
+        self._builder = Builder(self._room, keeper, self._pusher, self._driver.own, self._calls)
+        self._room.known, self._room.push = keeper.job, self._builder.push_for
 
     # Pushing
 

@@ -7,13 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .calls import Call
 from .crash import crash_point
 from .engine.lifecycle import Lifecycle
 from .engine.room import Room
-from .errors import StoreUnavailable
+from .errors import StoreUnavailable, XquteError
 from .job import Job
 from .keeper import JobKeeper
 from .missing import refuse_removed, removed_and_needed
@@ -22,10 +22,17 @@ from .pickling import is_need, place, write_place
 from .plan import Node, Plan, plan
 from .rules.definition import plain_digest
 from .settings import TROUBLE_MIN_SECONDS
-from .store import Draft
+from .store import NOTHING, Draft
 from .work import make_work
 
 log = logging.getLogger("xqute")
+
+
+_NO_BUILDS: Final[Mapping[str, Job]] = {}
+
+
+class Overtaken(XquteError):
+    """Somebody else has accepted builds of the same names meanwhile."""
 
 
 class Pusher:
@@ -101,11 +108,16 @@ class Pusher:
         await self._keeper.enter([job for job in used if job is not None])
         return _roots(planned, used, wanted, accepted)
 
-    async def push_with(self, planned: Plan, there: Sequence[Job | None]) -> list[Job]:
+    async def push_with(
+        self, planned: Plan, there: Sequence[Job | None], newest: Mapping[str, int]
+    ) -> list[Job]:
         """Accept what was planned but for what is there; returns the jobs of its roots.
 
         Of what an earlier session left, only jobs are found again that need the very same jobs, and of
         named calls only those that have not ended well: whether a result is used was decided already.
+
+        Raises:
+            Overtaken: Of a name there are younger builds than `newest` says; nothing was changed.
         """
         planned = self._limited(planned)
         matched = list(there)
@@ -122,7 +134,12 @@ class Pusher:
         again = [job for job, kept in zip(matched, there, strict=True) if kept is None and job is not None]
         self._keeper.heritage.give_back([job for job in again if job not in used])
         crash_point("before what is to be built is accepted")
-        accepted = await self._accept(_Parts.of(planned, used, wanted, joins=False))
+        try:
+            accepted = await self._accept(_Parts.of(planned, used, wanted, joins=False), newest=newest)
+        except BaseException:
+            self._keeper.heritage.give_back([job for job in again if job in used])
+            raise
+        crash_point("after what is to be built is accepted")
         await self._keeper.enter([job for job in again if job in used])
         return _roots(planned, used, wanted, accepted)
 
@@ -140,8 +157,14 @@ class Pusher:
 
     # From jobs
 
-    async def push_for(self, planned: Plan, asker: Job) -> list[Job]:
-        """Accept what a job asks for, in its own tree; what that has already is not accepted again."""
+    async def push_for(self, planned: Plan, asker: Job, builds: Mapping[str, Job] = _NO_BUILDS) -> list[Job]:
+        """Accept what a job asks for, in its own tree; what that has already is not accepted again.
+
+        Args:
+            planned: What it asks for.
+            asker: The job.
+            builds: Those of named calls that are used as they are.
+        """
         planned = self._limited(planned)
         tree = self._tree(asker)
         taken: dict[str, int] = {}
@@ -150,12 +173,15 @@ class Pusher:
             ids = [id_ for id_ in tree.get(node.digest, []) if self._has_what_is_asked_for(id_, asker)]
             place_ = taken.get(node.digest, 0)
             taken[node.digest] = place_ + 1
-            there.append(self._room.known(ids[place_]) if place_ < len(ids) else None)
+            known = self._room.known(ids[place_]) if place_ < len(ids) else None
+            named = node.work.named.name if node.work.named is not None else ""
+            there.append(known or builds.get(named))
         wanted = _wanted(planned, [job is not None for job in there])
         used = [job if is_wanted else None for job, is_wanted in zip(there, wanted, strict=True)]
         parts = _Parts.of(planned, used, wanted)
         if asker.id not in self._room.unpushed:
-            await self._keeper.enter([job for job in used if job is not None])
+            mine = (job for job in used if job is not None and self._room.known(job.id) is job)
+            await self._keeper.enter(list(mine))
         accepted = await self._accept_when_possible(parts, asker)
         for job in accepted:
             tree.setdefault(job.digest, []).append(job.id)
@@ -186,7 +212,9 @@ class Pusher:
 
     # Both
 
-    async def _accept(self, parts: _Parts, asker: Job | None = None) -> list[Job]:
+    async def _accept(
+        self, parts: _Parts, asker: Job | None = None, newest: Mapping[str, int] = NOTHING
+    ) -> list[Job]:
         """New jobs, in one transaction."""
         if not parts.nodes:
             return []
@@ -195,19 +223,21 @@ class Pusher:
         try:
             if needed:
                 await refuse_removed(parts.nodes, parts.groups, self._keeper)
-            return await self._accept_nodes(parts, asker)
+            return await self._accept_nodes(parts, asker, newest)
         finally:
             self._room.wanted.subtract(needed)
             self._room.wanted += Counter()  # without those that nobody is about to need
 
-    async def _accept_nodes(self, parts: _Parts, asker: Job | None) -> list[Job]:
+    async def _accept_nodes(self, parts: _Parts, asker: Job | None, newest: Mapping[str, int]) -> list[Job]:
         nodes = parts.nodes
         beginnings = {node.group > 0 for node in nodes}
         patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in sorted(beginnings)}
         texts = {waits: pattern.document() for waits, pattern in patterns.items()}
         drafts = [_draft(node, patterns[node.group > 0], texts[node.group > 0], asker) for node in nodes]
         crash_point("before jobs are accepted")
-        first = await self._room.store.accept(self._room.run, drafts, parts.groups)
+        first = await self._room.store.accept(self._room.run, drafts, parts.groups, newest)
+        if not first:
+            raise Overtaken("somebody else has begun to build this just now")
         crash_point("after jobs are accepted")
         groups = [tuple(id_ if id_ > 0 else first - id_ for id_ in members) for members in parts.groups]
         jobs: list[Job] = []

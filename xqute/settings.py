@@ -156,6 +156,9 @@ PARKED: Final = 1e12
 #: Between two looks for what other processes ask of the owner of a run.
 REQUESTS_SECONDS: Final = 1.0
 
+#: Between two questions whether a build that outlived its manager still runs.
+ORPHAN_SECONDS: Final = 5.0
+
 #: How long the owner of a run is believed to live where nobody can look at it, and how often it says so.
 LEASE_SECONDS: Final = 60.0
 LEASE_RENEW_SECONDS: Final = 15.0

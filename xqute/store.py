@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .rules.limits import Kind, Rank
 
@@ -16,6 +16,10 @@ from .rules.limits import Kind, Rank
 #: read no further than needed; how many jobs of all runs are claimed, by the keys of limits; the store's
 #: limits. Returns ids, best first. It may be asked more than once for one claim.
 Choose = Callable[[Mapping[Kind, Iterator[Rank]], Mapping[str, int], Mapping[str, int]], Sequence[int]]
+
+
+#: No condition.
+NOTHING: Final[Mapping[str, int]] = {}
 
 
 class Draft(NamedTuple):
@@ -205,7 +209,13 @@ class Store(ABC):
         """The runs of a script, or all; newest first."""
 
     @abstractmethod
-    async def accept(self, run: str, drafts: Sequence[Draft], groups: Sequence[Sequence[int]] = ()) -> int:
+    async def accept(
+        self,
+        run: str,
+        drafts: Sequence[Draft],
+        groups: Sequence[Sequence[int]] = (),
+        newest: Mapping[str, int] = NOTHING,
+    ) -> int:
         """Keep new jobs with their needs, all or none.
 
         Ids grow and are never given twice, also after jobs were deleted.
@@ -215,9 +225,11 @@ class Store(ABC):
             drafts: The jobs.
             groups: Whom some of the drafts need; any number of drafts may name one group. A member above
                 0 is the id of a job that is there, 0 and less is draft number -member.
+            newest: Nothing is kept when a job with one of these names has a higher id than stands there.
+                Looking for that and keeping are one step.
 
         Returns:
-            The id of the first; the others follow it by one each.
+            The id of the first; the others follow it by one each. 0: there are younger jobs of a name.
 
         Raises:
             ValueError: A draft names no group of these, or a group no draft of these; nothing is kept.

@@ -38,6 +38,16 @@ def unmake(job: Any) -> None:
 
 
 @task
+def ask(name: str, *, by_way_of: bool = False) -> list[Any]:
+    """Find out while it runs that X is needed."""
+    with trace("ran").open("a") as file:
+        file.write(f"{name}\n")
+    x = make("X").named("X")
+    [got] = current_job().require([hand_on(x) if by_way_of else x])
+    return [name, got]
+
+
+@task
 def hand_on(what: Any) -> Any:
     """A step without a name between two that have one."""
     return what

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from tests.acceptance import jobcontrol_calls
 from tests.acceptance.conftest import until
-from tests.acceptance.jobcontrol_calls import CALLS, SHOWN, A, B, C, D, hand_on, make
+from tests.acceptance.jobcontrol_calls import CALLS, SHOWN, A, B, C, D, ask, hand_on, make
 from xqute import (
     DependencyFailed,
     GraphError,
@@ -345,6 +345,135 @@ async def test_a_result_that_was_removed_by_hand_is_built_again(xqute, ran):
     assert await xqute.status(A) == "not_built"
     await xqute.build(A)
     assert ran() == ["A", "A"]
+
+
+async def test_how_a_goal_stands_whose_need_failed_is_told_with_the_cause(make_xqute, here, xqute):
+    (here / "B.fails").touch()
+    with pytest.raises(DependencyFailed):
+        await xqute.build(C)
+
+    for looking in (xqute, make_xqute()):
+        failed, blocked = await looking.status(B), await looking.status(C)
+        assert (failed, failed.running) == ("failed", False)
+        assert failed.why.startswith("job 2 (B) failed: EXIT 1: ValueError: B fails")
+        assert (blocked, blocked.running) == ("not_built", False)
+        assert blocked.why == f"job 4 can't start: {failed.why}"
+
+
+@pytest.mark.parametrize("xqute", [None, "memory://"], ids=["sqlite", "memory"], indirect=True)
+async def test_what_is_blocked_gives_way_to_the_build_that_follows(xqute, here, ran):
+    (here / "B.fails").touch()
+    with pytest.raises(DependencyFailed):
+        await xqute.build(C)
+    (here / "B.fails").unlink()
+    ran()
+
+    job = await xqute.build(C)
+
+    assert ran() == ["B", "C"]
+    assert [found.id for found in await xqute.find(name="C")] == [job.id]
+    report = await xqute.run_until_complete()
+    assert report.blocked == {}
+
+
+async def test_a_result_stands_although_a_newer_build_of_it_failed_and_that_is_told(xqute, here):
+    await xqute.build(A)
+    (here / "A.fails").touch()
+
+    await xqute.build(A, force=True)
+
+    status = await xqute.status(A)
+    assert (status, status.latest) == ("success", 1)
+    assert status.why.startswith("job 2 (The first) failed")
+
+
+async def test_after_a_failure_several_goals_are_built_by_the_next_session(make_xqute, here, ran):
+    (here / "B.fails").touch()
+    async with make_xqute() as first:
+        with pytest.raises(DependencyFailed):
+            await first.build(C)
+    (here / "B.fails").unlink()
+    ran()
+
+    async with make_xqute(resume=True) as second:
+        jobs = await asyncio.gather(*(second.build(call) for call in (A, B, C, D)))
+
+    assert ran() == ["B", "C", "D"]
+    assert [job.id for job in jobs[:3]] == [1, 2, 4]
+    assert await words(second) == ["success"] * 4
+
+
+# What is found while a build runs
+
+
+@pytest.mark.parametrize("xqute", [None, "memory://"], ids=["sqlite", "memory"], indirect=True)
+@pytest.mark.parametrize("by_way_of", [False, True], ids=["itself", "in a step"])
+async def test_what_was_required_counts_as_what_was_declared(xqute, ran, by_way_of):
+    asker = ask("asker", by_way_of=by_way_of).named("asker")
+    top = make("top", asker).named("top")
+    x = make("X").named("X")
+
+    await xqute.build(top)
+    [first] = await xqute.find(name="X")
+    [build] = await xqute.find(name="asker")
+
+    assert ran() == ["asker", "X", "asker", "top"]
+    assert build.used == {"X": first.id}
+    assert await words(xqute, x, asker, top) == ["success"] * 3
+
+    second = await xqute.build(x, force=True)
+    assert await words(xqute, asker, top) == ["outdated", "outdated"]
+    status = await xqute.status(asker)
+    assert status.why == f"it used job {first.id} of X, and the newest is job {second.id}"
+    ran()
+
+    await xqute.build(top)
+    assert ran() == ["asker", "asker", "top"], "X is up to date, and is not built again"
+    assert await words(xqute, x, asker, top) == ["success"] * 3
+    assert (await xqute.find(name="asker"))[-1].used == {"X": second.id}
+
+
+async def test_those_that_require_the_same_do_not_outdate_each_other(xqute, ran):
+    one, two = ask("one").named("one"), ask("two").named("two")
+
+    await xqute.build(one)
+    await xqute.build(two)
+
+    assert ran() == ["one", "X", "one", "two", "two"]
+    assert await words(xqute, one, two) == ["success", "success"]
+
+
+async def test_an_edit_of_what_was_required_outdates_where_the_call_is_known(make_xqute):
+    asker = ask("asker").named("asker")
+    await make_xqute().build(asker)
+
+    edited = make_xqute(calls=[asker, make("X", "more").named("X")])
+    assert await words(edited, asker) == ["outdated"]
+    assert (await edited.status(asker)).why == "X is outdated itself"
+    assert await words(make_xqute(calls=[asker, make("X").named("X")]), asker) == ["success"]
+
+
+async def test_dependents_include_those_that_required_what_was_built(make_xqute, ran):
+    asker, x = ask("asker").named("asker"), make("X").named("X")
+    xqute = make_xqute(calls=[asker, x])
+    await xqute.build(asker)
+    ran()
+
+    await xqute.build(x, force=True, dependents=True)
+
+    assert ran() == ["X", "asker", "asker"]
+    assert await words(xqute, asker) == ["success"]
+
+
+async def test_a_required_build_that_was_deleted_outdates_its_user(xqute, ran):
+    asker = ask("asker").named("asker")
+    await xqute.build(asker)
+    [x] = await xqute.find(name="X")
+
+    await x.delete()
+
+    status = await xqute.status(asker)
+    assert (status, status.why) == ("outdated", f"it used job {x.id} of X, and there is no result any more")
 
 
 # Several at once

@@ -33,7 +33,19 @@ FLOORS = (
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
     # what users hold: wires everything
-    ("arguments", "completing", "heritage", "keeper", "missing", "pusher", "builder", "standing", "producer"),
+    (
+        "arguments",
+        "completing",
+        "heritage",
+        "inputs",
+        "keeper",
+        "missing",
+        "pusher",
+        "elsewhere",
+        "builder",
+        "standing",
+        "producer",
+    ),
     ("cli", "web", "__main__"),  # doors
     ("testing",),  # aside: may use all of it, nothing uses it
     ("__init__",),  # the public names, fetched when asked for

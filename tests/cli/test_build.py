@@ -89,6 +89,40 @@ def test_a_module_is_built_whole_and_its_failures_are_told(xqute, calls):
     assert "the printer is on fire" in told[1]["reason"]["sentence"]
 
 
+def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, calls):
+    calls.write_text(calls.read_text().replace("    return [site]", "    raise OSError('no net')"))
+
+    said = xqute("build", f"{calls}:to web,to print")
+    told = xqute("status", calls).stdout
+
+    assert said.returncode == 1
+    cause, *others = said.stdout.splitlines()
+    assert cause.startswith("crawl: job 1, FAILED: EXIT 1: OSError: no net")
+    assert others == [f"to {to} was not built: it needs crawl, job 1" for to in ("web", "print")]
+    assert "running" not in told
+    assert "job 2 can't start: job 1 (All pages) failed: EXIT 1: OSError: no net" in told
+
+
+def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, begin, calls):
+    (calls.parent / "wait").touch()
+    first = begin("build", f"{calls}:crawl")
+    deadline = time.monotonic() + 30
+    while not (calls.parent / "began").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = begin("build", f"{calls}:web")
+    while "WAITING" not in (why := xqute("why", "2").stdout):
+        assert time.monotonic() < deadline
+    assert f"of process {first.pid} on " in why
+    assert "crawl" in xqute("status", calls).stdout.splitlines()[1]
+    assert "not_built, running" in xqute("status", calls).stdout
+    (calls.parent / "wait").unlink()
+
+    assert first.wait(30) == second.wait(30) == 0
+    listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
+    assert [(job["id"], job["status"]) for job in listed] == [(1, "finished"), (2, "finished")]
+
+
 def test_force_dependents_and_pin_are_understood(xqute, calls):
     xqute("build", calls)
     forced = xqute("build", f"{calls}:crawl", "--force", "--dependents")

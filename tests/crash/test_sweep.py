@@ -32,6 +32,8 @@ ELSEWHERE = {
         ),
         "test_a_manager_that_dies_while_it_removes_directories_repeats_nothing",
     ),
+    "before builds are withdrawn": "test_who_dies_while_it_takes_a_build_over_is_followed_by_the_next",
+    "after builds were withdrawn": "test_who_dies_while_it_takes_a_build_over_is_followed_by_the_next",
 }
 
 

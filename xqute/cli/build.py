@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich_click as click
@@ -99,6 +99,8 @@ async def _build(
     if as_json:
         print_json({"metadir": place.root, "calls": [_document(name, told[name]) for name in told]})
     else:
+        for cause in _causes(told):
+            Out().say(_sentence(cause.name or f"job {cause.id}", cause))
         for name, outcome in told.items():
             Out().say(_sentence(name, outcome))
     return 0 if all(isinstance(each, Job) and each.status.well for each in outcomes) else 1
@@ -115,7 +117,19 @@ async def _unfinished(place: Place, script: str) -> dict[str, Any]:
     return {}
 
 
+def _causes(told: Mapping[str, Job | BaseException]) -> list[Job]:
+    """The jobs that kept others from being built, each once, but for those that are told of anyway."""
+    found = (each.cause for each in told.values() if isinstance(each, DependencyFailed))
+    causes = {cause.id: cause for cause in found if isinstance(cause, Job)}
+    for outcome in told.values():
+        if isinstance(outcome, Job):
+            causes.pop(outcome.id, None)
+    return list(causes.values())
+
+
 def _sentence(name: str, outcome: Job | BaseException) -> str:
+    if isinstance(outcome, DependencyFailed) and isinstance(cause := outcome.cause, Job):
+        return f"{name} was not built: it needs {cause.name or cause.title}, job {cause.id}"
     if not isinstance(outcome, Job):
         return f"{name} was not built: {outcome}"
     if outcome.cached:

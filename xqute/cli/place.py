@@ -246,9 +246,8 @@ class Onlooker:
         parked = job.status is not JobStatus.WAITING and job.after >= PARKED
         return Reason("PARKED") if parked else self._waits
 
-    async def stand_ins(self, job: Job) -> Mapping[int, int]:
+    async def settle(self, job: Job) -> None:
         """Nothing is run here."""
-        return {}
 
     async def sources(self, job: Job) -> Sources:
         """Nothing is run here."""

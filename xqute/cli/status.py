@@ -22,6 +22,9 @@ from .place import Place
 #: The colours of the words on a terminal.
 STYLES: Final = {"success": "green", "outdated": "yellow", "failed": "bold red", "not_built": "dim"}
 
+#: Columns of a terminal from which on a sentence has room beside all else.
+WIDE: Final = 120
+
 
 @click.command(
     help="""Say which results of named calls are up to date.
@@ -46,7 +49,7 @@ async def _tell(place: Place, calls: CallSet, *, as_json: bool) -> None:
     found = dict.fromkeys(calls.chosen, BuildStatus(NOT_BUILT))
     latest: dict[str, Job] = {}
     if await place.exists():
-        xqute = Xqute(job_metadir=place.root, store=place.url)
+        xqute = Xqute(job_metadir=place.root, store=place.url, calls=calls.calls.values())
         found = {name: await xqute.status(call) for name, call in calls.chosen.items()}
         latest = {name: await xqute.get(status.latest) for name, status in found.items() if status.latest}
     if as_json:
@@ -57,14 +60,16 @@ async def _tell(place: Place, calls: CallSet, *, as_json: bool) -> None:
 
 
 def show(found: Mapping[str, BuildStatus], latest: Mapping[str, Job]) -> None:
-    """A table of how calls stand."""
+    """A table of how calls stand; on a narrow terminal the reasons have the room of the times."""
+    out = Out()
+    narrow = out.is_terminal and out.width < WIDE
     cells: list[Sequence[str | Text]] = []
     for name, status in found.items():
         job = latest.get(name)
         word = Text(f"{status}, running" if status.running else str(status), style=STYLES[status])
-        built = (str(job.id), clock(job.ended)) if job else ("", "")
-        cells.append((name, word, *built, status.why))
-    print_table(Out(), ("name", "status", "job", "built", "reason"), cells)
+        built = () if narrow else (clock(job.ended) if job else "",)
+        cells.append((name, word, str(job.id) if job else "", *built, status.why))
+    print_table(out, ("name", "status", "job", *(() if narrow else ("built",)), "reason"), cells)
 
 
 def document(call: Call, status: BuildStatus, job: Job | None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     async with place.reading() as store:
         row, job = await place.find(store, id)
         run = await run_of(store, row)
-        others = [other for _, other in await _blamed(place, store, job)]
+        others = {other: await _elsewhere(store, row, its) for its, other in await _blamed(place, store, job)}
     left = not job.status.final and deserted(run)
     blocked = job.reason.code == WaitReason.BLOCKED
     sentence = f"{job} is {_left(job, run)}" if left and not blocked else f"{job} {_stands(job)}"
@@ -57,8 +57,8 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
         return
     out = Out()
     out.say(sentence)
-    for other in others:
-        out.say(f"  {other} {_stands(other)}")
+    for other, where_ in others.items():
+        out.say(f"  {other} {_stands(other)}{where_}")
     out.say(f"→ {todo}")
 
 
@@ -82,6 +82,16 @@ async def _blamed(place: Place, store: Store, job: Job) -> list[tuple[Row, Job]]
     known = await statuses_of(store, [job])
     missing = missing_of(job, known)
     return await place.look(store, await store.get(missing[:LISTED]))
+
+
+async def _elsewhere(store: Store, row: Row, other: Row) -> str:
+    """Who runs a job that another one needs, where that is another run."""
+    if other.run == row.run:
+        return ""
+    run = await run_of(store, other)
+    who = "" if run is None else f", of {manager(run)}"
+    left = ", which has ended" if deserted(run) and not JobStatus(other.status).final else ""
+    return f"; it is of run {other.run}{who}{left}"
 
 
 def _stands(job: Job) -> str:

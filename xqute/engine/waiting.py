@@ -107,7 +107,12 @@ class Waiting:
         if graph.blocked(job.id):
             causes = graph.causes(job.id)
             return Reason("BLOCKED", {"needs": listed(causes), "cause": causes[0]})
-        return Reason("NEEDS", {"needs": listed(graph.missing(job.id))})
+        missing = graph.missing(job.id)
+        others = [id_ for id_ in missing if id_ in self._room.foreign]
+        detail: dict[str, object] = {"needs": listed(missing)}
+        if others:
+            detail["message"] = f"job {listed(others)} is of another run"
+        return Reason("NEEDS", detail)
 
     def look_at(self, job: Job) -> None:
         """A job has begun to wait: is what it needs there already, or never to come?"""

@@ -16,11 +16,14 @@ that has not ended, changes nothing for anybody.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from ..states import JobStatus
 
 NOT_BUILT, FAILED, OUTDATED, SUCCESS = "not_built", "failed", "outdated", "success"
+
+#: The digest of a call that nobody defines any more: what was built of it is what it is.
+UNKNOWN: Final = "?"
 
 #: What `deps` may be.
 POLICIES = ("outdated", "missing", None)
@@ -35,6 +38,7 @@ class Build(NamedTuple):
         digest: Of the definition it was pushed with; empty: nothing is the same as it.
         used: Which builds of other named calls it used.
         ours: It has not ended, and it will without anybody's doing.
+        trouble: Why it ended badly, or does not go on; empty: neither.
     """
 
     id: int
@@ -42,6 +46,7 @@ class Build(NamedTuple):
     digest: str
     used: Mapping[str, int]
     ours: bool = False
+    trouble: str = ""
 
 
 class Definition(NamedTuple):
@@ -50,7 +55,7 @@ class Definition(NamedTuple):
     Attributes:
         name: What its builds are found by.
         digest: What it does; empty where that can't be compared.
-        needs: The named calls whose results it uses.
+        needs: The named calls whose results it uses, as far as that is known before it runs.
         protected: What was built of it is not built again by itself.
     """
 
@@ -64,8 +69,9 @@ class BuildStatus(str):
     """How a named call stands: `not_built`, `failed`, `outdated` or `success`.
 
     Attributes:
-        why: For `outdated`, a sentence; else empty.
-        running: One of its builds has not ended.
+        why: What made it `outdated`; or what is wrong with its newest build, where that failed or can't go
+            on. Else empty.
+        running: One of its builds has not ended, and goes on.
         latest: The id of its newest FINISHED build; 0: there is none.
     """
 
@@ -112,18 +118,25 @@ def statuses(
     found: dict[str, BuildStatus] = {}
     for each in definitions:
         mine = builds.get(each.name, ())
-        running = any(not build.status.final for build in mine)
+        running = any(not build.status.final and not build.trouble for build in mine)
         last = latest(mine)
         if last is None:
             bad = any(build.status in {JobStatus.FAILED, JobStatus.KILLED} for build in mine)
-            found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, running=running)
+            found[each.name] = BuildStatus(FAILED if bad else NOT_BUILT, trouble(mine), running=running)
             continue
-        why = _difference(each, standing(mine), {need: found[need].latest for need in each.needs})
-        stale = (need for need in each.needs if found[need] == OUTDATED)
-        why = why or next((f"{need} is outdated itself" for need in stale), "")
-        word = OUTDATED if why else SUCCESS
-        found[each.name] = BuildStatus(word, why, running=running, latest=last.id)
+        now = {need: _id(latest(builds.get(need, ()))) for need in uses(each, mine)}
+        stale = (need for need in now if found.get(need) == OUTDATED)
+        aside = next((f"{need} is outdated itself" for need in stale), "")
+        why = _difference(each, standing(mine), now, aside)
+        told = "; ".join(filter(None, (why, trouble(mine))))
+        found[each.name] = BuildStatus(OUTDATED if why else SUCCESS, told, running=running, latest=last.id)
     return found
+
+
+def trouble(builds: Iterable[Build]) -> str:
+    """What is wrong with the newest build; empty: it ended well, or goes on."""
+    newest = max(builds, default=None, key=_age)
+    return "" if newest is None else newest.trouble
 
 
 def latest(builds: Iterable[Build]) -> Build | None:
@@ -140,22 +153,60 @@ def _age(build: Build) -> int:
     return build.id
 
 
-def _difference(definition: Definition, build: Build | None, now: Mapping[str, int | None]) -> str:
-    """Why a build is not what a new one would be; empty when it is."""
+def _id(build: Build | None) -> int:
+    return 0 if build is None else build.id
+
+
+def uses(definition: Definition, builds: Iterable[Build]) -> Iterable[str]:
+    """The calls that count for it: those it needs, and those its last good build found that it needs."""
+    last = standing(builds)
+    return dict.fromkeys((*definition.needs, *(last.used if last is not None else ())))
+
+
+def ordered(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Build]]) -> list[Definition]:
+    """The calls, each after those that count for it.
+
+    What was found while others ran may go in a circle, when code was changed meanwhile; where it does, any
+    may be first.
+    """
+    known = {each.name: each for each in definitions}
+    done: dict[str, Definition] = {}
+    opened: set[str] = set()
+    stack = [each.name for each in reversed(definitions)]
+    while stack:
+        name = stack[-1]
+        each = known.get(name)
+        if each is None or name in opened:
+            stack.pop()
+            if each is not None:
+                done.setdefault(name, each)
+            continue
+        opened.add(name)
+        stack += [need for need in uses(each, builds.get(name, ())) if need not in opened]
+    return list(done.values())
+
+
+def _difference(
+    definition: Definition, build: Build | None, now: Mapping[str, int | None], aside: str = ""
+) -> str:
+    """Why a build is not what a new one would be; empty when it is.
+
+    What is known of its needs comes first, `aside` included: when the definition of one of them changed, its
+    own is another, too.
+    """
     if build is None:
         return "it was never built"
     if not definition.digest:
         return "it can't be compared with what was built"
-    if build.digest != definition.digest:
-        return "its definition changed"
-    for need in definition.needs:
-        used, wanted = build.used.get(need), now[need]
+    edited = definition.digest not in (build.digest, UNKNOWN)
+    for need in definition.needs if edited else dict.fromkeys((*definition.needs, *build.used)):
+        used, wanted = build.used.get(need), now.get(need, 0)
         if wanted is None:
             return f"{need} is built anew"
         if used != wanted:
             there = f"and the newest is job {wanted}" if wanted else "and there is no result any more"
             return f"it used job {used} of {need}, {there}" if used else f"it did not use {need}"
-    return ""
+    return aside or ("its definition changed" if edited else "")
 
 
 def decide(
@@ -181,26 +232,33 @@ def decide(
         force: Build the goal whatever it is.
     """
     roots: list[str] = [goal]
+    needs = {each.name: uses(each, builds.get(each.name, ())) for each in definitions}
     while True:
         planner = _Builder(builds, roots, deps, pin or {}, goal if force else "")
-        for definition in definitions:
-            planner.look_at(definition)
+        planner.look(definitions)
         decision = planner.decision({each.name: each for each in definitions})
         touched = {goal, *decision.new}
         more = [
             each.name
             for each in definitions
-            if each.name in dependents and each.name not in roots and _reaches(each, touched, definitions)
+            if each.name in dependents
+            and each.name not in roots
+            and any(name in touched for name in below(needs[each.name], needs))
         ]
         if not more:
             return decision
         roots += more
 
 
-def _reaches(start: Definition, wanted: Collection[str], definitions: Sequence[Definition]) -> bool:
-    """Whether a call needs one of these, or needs what needs it."""
-    needs = {each.name: each.needs for each in definitions}
-    return any(name in wanted for name in below(start.needs, needs))
+def usable(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Build]]) -> dict[str, int]:
+    """The calls that need not be built, and which builds of them are there, or on their way.
+
+    Args:
+        definitions: The calls, each after what it needs.
+        builds: The builds of each.
+    """
+    planner = _Builder(builds, (), "outdated", {}, "")
+    return {name: use for name, use in planner.look(definitions).items() if use is not None}
 
 
 def below(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> Iterator[str]:
@@ -231,12 +289,18 @@ class _Builder:
         self._deps = deps
         self._pin = pin
         self._forced = forced
-        self._use: dict[str, int | None] = {}  # which build; None: a new one
+        # which build; None: a new one
+        self._use: dict[str, int | None] = {name: _id(latest(some)) for name, some in builds.items()}
         self._lacking: set[str] = set()
         self._refused: set[str] = set()
 
-    def look_at(self, definition: Definition) -> None:
-        """What it needs was looked at."""
+    def look(self, definitions: Sequence[Definition]) -> Mapping[str, int | None]:
+        """Which build of each would be used; None: a new one. Each comes after what it needs."""
+        for definition in definitions:
+            self._look_at(definition)
+        return {definition.name: self._use[definition.name] for definition in definitions}
+
+    def _look_at(self, definition: Definition) -> None:
         name = definition.name
         if name in self._pin:
             self._use[name] = self._pin[name]

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from xqute.rules.limits import PLAIN, Kind, Rank
 from xqute.states import JobStatus
-from xqute.store import Choose, Draft, Query, Record, Request, Row, RunRow, Store
+from xqute.store import NOTHING, Choose, Draft, Query, Record, Request, Row, RunRow, Store
 
 from .numbering import Numbering
 
@@ -112,7 +112,15 @@ class MemoryStore(Store):
         known = self._runs.get(run)
         return known is not None and bool(owner) and known.owner not in {"", owner}
 
-    async def accept(self, run: str, drafts: Sequence[Draft], groups: Sequence[Sequence[int]] = ()) -> int:
+    async def accept(
+        self,
+        run: str,
+        drafts: Sequence[Draft],
+        groups: Sequence[Sequence[int]] = (),
+        newest: Mapping[str, int] = NOTHING,
+    ) -> int:
+        if newest and any(job > newest.get(words[-1], job) for job, words in self._words.items()):
+            return 0
         first = self._newest + 1
         numbering = Numbering(first, len(drafts), groups)
         # Whatever is wrong with them comes out here, before anything is kept.

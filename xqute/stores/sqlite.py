@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from xqute.errors import StoreError
-from xqute.store import Choose, Draft, Query, Record, Request, Row, RunRow, Store
+from xqute.store import NOTHING, Choose, Draft, Query, Record, Request, Row, RunRow, Store
 
 from .numbering import Numbering
 from .sqlite_choosing import claim_rows
@@ -39,8 +39,8 @@ from .sqlite_rows import (
     job_values,
     kind_values,
     members,
-    page_name,
-    query_values,
+    newer_values,
+    page_rows,
     record_values,
 )
 from .sqlite_steps import BREATH_ROWS, Answered, Steps, parts
@@ -161,13 +161,21 @@ class SqliteStore(Store):
         rows = await self._read(lambda db: db.execute(self._sql["runs"], find).fetchall())
         return [RunRow(*row) for row in rows]
 
-    async def accept(self, run: str, drafts: Sequence[Draft], groups: Sequence[Sequence[int]] = ()) -> int:
-        if len(drafts) == 1 and not (drafts[0].tree or drafts[0].group or drafts[0].parent):
+    async def accept(
+        self,
+        run: str,
+        drafts: Sequence[Draft],
+        groups: Sequence[Sequence[int]] = (),
+        newest: Mapping[str, int] = NOTHING,
+    ) -> int:
+        if len(drafts) == 1 and not (drafts[0].tree or drafts[0].group or drafts[0].parent or newest):
             one = draft_values(run, drafts[0])
             return await self._write(lambda db: db.execute(self._sql["accept_alone"], one).lastrowid or 0, 1)
 
         def accepting(db: sqlite3.Connection) -> Steps[int]:
             # Nobody else writes during a transaction, so the ids follow each other.
+            if any(db.execute(self._sql["newer"], row).fetchone() for row in newer_values(newest)):
+                return 0
             first: int = db.execute(self._sql["newest"]).fetchone()[0] + 1
             numbering = Numbering(first, len(drafts), groups)
             yield from self._each(db, "accept", job_values(run, first, drafts, numbering))
@@ -246,17 +254,8 @@ class SqliteStore(Store):
         return [Row(*row) for row in found]
 
     async def page(self, query: Query) -> list[Row]:
-        rows = await self._read(lambda db: list(self._page(db, query)))
+        rows = await self._read(lambda db: list(page_rows(db, self._sql, query)))
         return [Row(*row) for row in rows]
-
-    def _page(self, db: sqlite3.Connection, query: Query) -> Iterator[tuple[Any, ...]]:
-        values, which = query_values(query), page_name(query)
-        if query.run is None or not query.statuses or which != "page":
-            return db.execute(self._sql[which], values)
-        found: list[tuple[Any, ...]] = []
-        for status in set(query.statuses):
-            found += db.execute(self._sql["page_of_status"], {**values, "status": status})
-        return islice(sorted(found), values["limit"])
 
     async def counts(self, run: str) -> Mapping[int, int]:
         return dict(await self._read(lambda db: db.execute(self._sql["counts"], (run,)).fetchall()))

@@ -57,6 +57,9 @@ VALUES (
 -- newest: The highest id given so far.
 SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'job'
 
+-- newer: Whether there is a younger build of a named call.
+SELECT 1 FROM job WHERE name = ? AND name <> '' AND id > ? LIMIT 1
+
 -- need: Keep a member of a group.
 INSERT INTO need (need_group, place, job) VALUES (?, ?, ?)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from xqute.store import Draft, Query, Record
@@ -32,6 +34,11 @@ def members(numbering: Numbering) -> Iterator[tuple[int, int, int]]:
     )
 
 
+def newer_values(newest: Mapping[str, int]) -> Iterator[tuple[str | None, int]]:
+    """The names of jobs, and the ids that none of them may exceed."""
+    return ((_plain(name), id_) for name, id_ in newest.items())
+
+
 def record_values(record: Record) -> Mapping[str, Any]:
     """What has become of a job."""
     return {**record._asdict(), "uid": _plain(record.uid)}
@@ -54,9 +61,16 @@ def query_values(query: Query) -> dict[str, Any]:
     return {**query._asdict(), **words, "limit": max(query.limit, 0), "statuses": statuses}
 
 
-def page_name(query: Query) -> str:
-    """The statement that answers a query about jobs of any run."""
-    return "page" + "_newest" * query.newest + "_of_name" * (query.name is not None)
+def page_rows(db: sqlite3.Connection, sql: Mapping[str, str], query: Query) -> Iterator[tuple[Any, ...]]:
+    """The jobs that match."""
+    values = query_values(query)
+    which = "page" + "_newest" * query.newest + "_of_name" * (query.name is not None)
+    if query.run is None or not query.statuses or which != "page":
+        return db.execute(sql[which], values)
+    found: list[tuple[Any, ...]] = []
+    for status in set(query.statuses):
+        found += db.execute(sql["page_of_status"], {**values, "status": status})
+    return islice(sorted(found), values["limit"])
 
 
 def _plain(text: str | None) -> str | None:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -44,9 +44,8 @@ class BenchKeeper:
         self.root = self.cwd = str(root)
         self.token = f"bench{os.getpid()}-{time.time_ns():x}"
 
-    async def stand_ins(self, job: Job) -> Mapping[int, int]:
+    async def settle(self, job: Job) -> None:
         """It needs nobody."""
-        return {}
 
     async def sources(self, job: Job) -> Sources:
         """It needs nobody."""

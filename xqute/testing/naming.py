@@ -3,6 +3,7 @@
 # ruff: noqa: D102  the name of a test is its sentence
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -81,3 +82,25 @@ class NamingConformance:
         assert await found(store, archived=False, statuses=finished, run="run") == []
         await store.record([record(row, status=int(JobStatus.FINISHED), held=False)])
         assert await found(store, archived=True) == []
+
+    async def test_nothing_is_kept_when_there_are_younger_builds_than_were_known(self, store: Store) -> None:
+        one = await store.accept("run", [draft(name="a"), draft(name="b")])
+        pair = [draft(name="a"), draft(group=1)]
+
+        assert await store.accept("other", pair, [(0,)], {"a": 0}) == 0
+        assert await store.accept("other", [draft(name="a")] * MANY, (), {"a": one, "b": one}) == 0
+        assert await found(store) == [one, one + 1]
+        last = await store.accept("other", pair, [(0,)], {"a": one, "c": 0})
+        assert await found(store, name="a") == [one, last]
+        assert await store.accept("run", [draft(name="a")], (), {"a": one}) == 0
+        assert await store.accept("run", [draft(name="a")], (), {"a": last}) > last
+
+    async def test_of_many_who_saw_the_same_one_is_kept(self, store: Store) -> None:
+        first = await store.accept("run", [draft(name="a")])
+
+        kept = await asyncio.gather(
+            *(store.accept(f"run {n}", [draft(name="a")], (), {"a": first}) for n in range(20))
+        )
+
+        assert await found(store, name="a") == [first, max(kept)]
+        assert sum(map(bool, kept)) == 1

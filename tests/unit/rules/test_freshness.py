@@ -1,10 +1,23 @@
 """A result is up to date when it was built from what is the newest now, and never because of a time."""
 
+from typing import NamedTuple
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from xqute.rules.freshness import Build, BuildStatus, Definition, below, decide, statuses
+from xqute.rules.freshness import (
+    UNKNOWN,
+    Build,
+    BuildStatus,
+    Decision,
+    Definition,
+    below,
+    decide,
+    ordered,
+    statuses,
+    usable,
+)
 from xqute.states import JobStatus
 
 FINISHED, FAILED, SKIPPED = JobStatus.FINISHED, JobStatus.FAILED, JobStatus.SKIPPED
@@ -107,6 +120,44 @@ def test_a_status_is_a_word_that_knows_more() -> None:
     assert (status.why, status.running, status.latest) == ("why", True, 7)
 
 
+def test_what_is_wrong_with_the_newest_build_is_told_beside_how_the_call_stands() -> None:
+    blocked = Build(4, JobStatus.WAITING, "b", {"A": 1}, trouble="it can't start")
+    failed = Build(5, FAILED, "a", {}, trouble="it failed")
+
+    found = statuses(CHAIN, {"A": [failed], "B": [*fresh()["B"], blocked], "C": [blocked]})
+
+    assert (found["A"], found["A"].why) == ("failed", "it failed")
+    assert found["B"].why == "it used job 1 of A, and there is no result any more; it can't start"
+    assert (found["C"], found["C"].why, found["C"].running) == ("not_built", "it can't start", False)
+
+
+def test_a_change_of_what_it_needs_is_told_before_its_own() -> None:
+    edited = [A._replace(digest="other"), B._replace(digest="other b")]
+
+    assert statuses(edited, fresh())["B"].why == "A is outdated itself"
+    assert statuses([A, B._replace(digest="other b")], fresh())["B"].why == "its definition changed"
+
+
+def test_what_was_found_while_it_ran_counts_whoever_defines_it() -> None:
+    alone = B._replace(needs=())
+    builds = fresh() | {"A": [built(1, "a"), built(4, "a")]}
+
+    assert statuses([Definition("A", UNKNOWN), alone], fresh())["B"] == "success"
+    assert statuses([Definition("A", UNKNOWN), alone], builds)["B"] == "outdated"
+    assert statuses([A._replace(digest="other"), alone], fresh())["B"].why == "A is outdated itself"
+    assert decide([A._replace(digest="other"), alone], fresh(), "B").new == {"B"}, "it builds A itself"
+
+
+def test_each_call_comes_after_what_counts_for_it_also_in_circles() -> None:
+    one, two = Definition("1", "x"), Definition("2", "y")
+    builds = {"1": [built(1, "x", **{"2": 2})], "2": [built(2, "y", **{"1": 1})]}
+
+    assert [each.name for each in ordered([C, B, A], fresh())] == ["A", "B", "C"]
+    assert [each.name for each in ordered([one, two], {"1": builds["1"]})] == ["2", "1"]
+    assert {each.name for each in ordered([one, two], builds)} == {"1", "2"}
+    assert list(statuses(ordered([one, two], builds), builds).values()) == ["success", "success"]
+
+
 # What is to be built
 
 
@@ -183,24 +234,67 @@ def test_what_is_on_its_way_is_not_begun_twice() -> None:
 # Whatever happens
 
 
+class Made(NamedTuple):
+    """What really became of a build: from which edit of its call, and from which results."""
+
+    id: int
+    status: JobStatus
+    edit: int
+    used: dict[int, int]
+
+
 class Model:
     """The same from first principles: what each result was really made of."""
 
     def __init__(self, needs: list[set[int]]) -> None:
         self.needs = needs
         self.edits = [0] * len(needs)
-        self.good: dict[int, int] = {}  # call → its newest result
-        self.made: dict[int, tuple[int, dict[int, int]]] = {}  # job → edit, and what it used
+        self.made: list[dict[int, Made]] = [{} for _ in needs]
+
+    def good(self, call: int) -> int:
+        """Its newest result; 0: there is none."""
+        return max((one.id for one in self.made[call].values() if one.status is FINISHED), default=0)
+
+    def standing(self, call: int) -> Made:
+        """What said last that the result is right."""
+        return max(one for one in self.made[call].values() if one.status in {FINISHED, SKIPPED})
 
     def outdated(self, call: int) -> bool:
-        if call not in self.good:
+        if not self.good(call):
             return True
-        edit, used = self.made[self.good[call]]
+        _, _, edit, used = self.standing(call)
         return (
             edit != self.edits[call]
-            or any(self.good.get(need) != used[need] for need in self.needs[call])
-            or any(self.outdated(need) for need in self.needs[call])
+            or not self.needs[call] <= used.keys()
+            or any(self.good(need) != id_ for need, id_ in used.items())
+            or any(self.outdated(need) for need in used)
         )
+
+    def use(self, call: int, goal: int, deps: str | None, pin: dict[int, int], *, force: bool) -> int:
+        """Which result of it would be used; 0: a new one."""
+        if call in pin:
+            return pin[call]
+        if (call == goal and force) or not self.good(call):
+            return 0
+        if call != goal and deps != "outdated":
+            return self.good(call)
+        _, _, edit, used = self.standing(call)
+        same = edit == self.edits[call] and all(
+            self.use(need, goal, deps, pin, force=force) == used.get(need) != 0
+            for need in self.needs[call] | used.keys()
+        )
+        return self.good(call) if same else 0
+
+    def new(self, goal: int, deps: str | None, pin: dict[int, int], *, force: bool) -> set[int]:
+        """What would be built for a goal."""
+        found: set[int] = set()
+        left = [goal]
+        while left:
+            call = left.pop()
+            if call not in found and not self.use(call, goal, deps, pin, force=force):
+                found.add(call)
+                left += self.needs[call]
+        return found
 
 
 class Life(RuleBasedStateMachine):
@@ -224,6 +318,11 @@ class Life(RuleBasedStateMachine):
     def call(self, data) -> int:
         return data.draw(st.integers(0, len(self.model.needs) - 1))
 
+    def keep(self, call: int, build: Build, status: JobStatus) -> None:
+        edit = int(build.digest.split(".")[1])
+        used = {int(need): id_ for need, id_ in build.used.items()}
+        self.model.made[call][build.id] = Made(build.id, status, edit, used)
+
     @rule(data=st.data())
     def edit(self, data) -> None:
         call = self.call(data)
@@ -231,69 +330,102 @@ class Life(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def begin_build(self, data) -> None:
-        """By hand, with what there is now."""
-        call = self.call(data)
-        if all(need in self.model.good for need in self.model.needs[call]):
+        """By hand, with what there is now; while it runs it may find that it needs more."""
+        call, model = self.call(data), self.model
+        found = data.draw(st.sets(st.integers(0, call), max_size=2)) - {call}
+        needs = model.needs[call] | {other for other in found if model.good(other)}
+        if all(map(model.good, needs)):
             self.newest += 1
-            used = {str(need): self.model.good[need] for need in self.model.needs[call]}
-            build = Build(self.newest, RUNNING, f"{call}.{self.model.edits[call]}", used)
+            used = {str(need): model.good(need) for need in needs}
+            build = Build(self.newest, RUNNING, f"{call}.{model.edits[call]}", used)
             self.builds[str(call)].append(build)
             self.running.append((call, build))
 
-    @rule(data=st.data(), status=st.sampled_from([FINISHED, FAILED, KILLED]))
+    @rule(data=st.data(), status=st.sampled_from([FINISHED, FINISHED, SKIPPED, FAILED, KILLED]))
     def end(self, data, status) -> None:
         if self.running:
             call, build = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
             builds = self.builds[str(call)]
             builds[builds.index(build)] = build._replace(status=status)
             # of two results the one of the younger job counts, whichever ended first
-            if status is FINISHED:
-                edit = int(build.digest.split(".")[1])
-                self.model.made[build.id] = (edit, {int(need): id_ for need, id_ in build.used.items()})
-                self.model.good[call] = max(self.model.good.get(call, 0), build.id)
+            self.keep(call, build, status)
 
-    @rule(data=st.data())
-    def build(self, data) -> None:
-        """As asked for: everything that is decided on ends well, and is up to date then."""
-        goal = str(self.call(data))
+    @rule(
+        data=st.data(),
+        deps=st.sampled_from(["outdated", "outdated", "missing", None]),
+        pinned=st.booleans(),
+        force=st.booleans(),
+    )
+    def build(self, data, deps, pinned, force) -> None:
+        """As asked for: what is decided on is what the model says, and it ends well."""
+        goal, model = self.call(data), self.model
         before = statuses(self.definitions(), self.builds)
-        decision = decide(self.definitions(), self.builds, goal)
-        assert all(before[name] != "success" for name in decision.new), "nothing is built for nothing"
+        pin = self.pins(data, goal) if pinned else {}
+        texts = {str(call): id_ for call, id_ in pin.items()}
+        decision = decide(self.definitions(), self.builds, str(goal), deps=deps, pin=texts, force=force)
+        new = model.new(goal, deps, pin, force=force)
+        assert set(map(int, decision.new)) == new
+        lacking = {call for call in new - {goal} if not model.good(call)}
+        assert set(map(int, decision.missing)) == (lacking if deps is None else set())
+        if not pin and not force:
+            assert all(before[name] != "success" for name in decision.new), "nothing is built for nothing"
+        if not decision.missing:
+            self.build_all(decision, pin)
+        if deps == "outdated" and not pin:
+            assert statuses(self.definitions(), self.builds)[str(goal)] == "success"
+            assert decide(self.definitions(), self.builds, str(goal)).new == frozenset()
+        if not decision.missing:
+            again = decide(self.definitions(), self.builds, str(goal), deps=deps, pin=texts)
+            assert str(goal) not in again.new, "what was just built so is not built so again"
+
+    def pins(self, data, goal: int) -> dict[int, int]:
+        """Any results of a call that the goal needs."""
+        names = {str(call): list(map(str, needs)) for call, needs in enumerate(self.model.needs)}
+        needs = [int(name) for name in below(names[str(goal)], names) if self.model.good(int(name))]
+        if not needs:
+            return {}
+        call = data.draw(st.sampled_from(sorted(needs)))
+        results = [one.id for one in self.model.made[call].values() if one.status is FINISHED]
+        return {call: data.draw(st.sampled_from(results))}
+
+    def build_all(self, decision: Decision, pin: dict[int, int]) -> None:
         for definition in self.definitions():
             if definition.name in decision.new:
                 self.newest += 1
-                used = {need: self.model.good[int(need)] for need in definition.needs}
-                self.builds[definition.name].append(Build(self.newest, FINISHED, definition.digest, used))
-                call = int(definition.name)
-                numbers = {int(need): id_ for need, id_ in used.items()}
-                self.model.made[self.newest] = (self.model.edits[call], numbers)
-                self.model.good[call] = self.newest
-        assert statuses(self.definitions(), self.builds)[goal] == "success"
-        assert decide(self.definitions(), self.builds, goal).new == frozenset()
+                used = {need: pin.get(int(need)) or self.model.good(int(need)) for need in definition.needs}
+                build = Build(self.newest, FINISHED, definition.digest, used)
+                self.builds[definition.name].append(build)
+                self.keep(int(definition.name), build, FINISHED)
 
     @rule(data=st.data())
     def delete(self, data) -> None:
         call = self.call(data)
-        good = self.model.good.pop(call, None)
+        good = self.model.good(call)
+        self.model.made[call].pop(good, None)
         self.builds[str(call)] = [build for build in self.builds[str(call)] if build.id != good]
-        older = [build.id for build in self.builds[str(call)] if build.status is FINISHED]
-        if older:
-            self.model.good[call] = max(older)
 
     @invariant()
     def the_rules_say_what_the_model_says(self) -> None:
         for name, status in statuses(self.definitions(), self.builds).items():
             call = int(name)
-            if call in self.model.good:
+            if self.model.good(call):
                 assert status == ("outdated" if self.model.outdated(call) else "success")
-                assert status.latest == self.model.good[call]
+                assert status.latest == self.model.good(call)
             else:
                 assert status in {"failed", "not_built"}
             assert status.running == any(other == call for other, _ in self.running)
 
+    @invariant()
+    def what_can_be_used_is_what_is_up_to_date(self) -> None:
+        use = usable(self.definitions(), self.builds)
+
+        good = {call for call in range(len(self.builds)) if not self.model.outdated(call)}
+        assert {int(name) for name in use} == good
+        assert all(id_ == self.model.good(int(name)) for name, id_ in use.items())
+
 
 class TestLife(Life.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9)), max_size=9), st.integers(0, 9))

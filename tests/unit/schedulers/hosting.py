@@ -29,8 +29,8 @@ class Keeper:
         self.cwd = str(root)
         self.token = f"test{os.getpid()}-{root.name}"
 
-    async def stand_ins(self, job) -> dict[int, int]:
-        return {}
+    async def settle(self, job) -> None:
+        return
 
     async def sources(self, job) -> Sources:
         return Sources()
