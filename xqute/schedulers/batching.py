@@ -87,6 +87,19 @@ def plain_name(text: str) -> str:
     return _NAMELESS.sub("_", text)
 
 
+def number_of(uid: str) -> str:
+    """What all elements of an array have in common, and no other job has; the id of one that is alone.
+
+    >>> number_of("7_3"), number_of("7.3"), number_of("7[3].host"), number_of("x-7")
+    ('7', '7', '7', 'x-7')
+    """
+    found = _NUMBER(uid)
+    return found[0] if found else uid
+
+
+_NUMBER: Final = re.compile(r"\d+").match
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """Numbers as people and schedulers write many of them.
 

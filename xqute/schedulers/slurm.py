@@ -150,11 +150,9 @@ class SlurmScheduler(BatchScheduler):
     def read_limits(self, output: str) -> Limits:
         told = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", output, re.MULTILINE))
         self._accounts = not told.get("AccountingStorageType", "none").endswith("none")
-        largest, wait = told.get("MaxArraySize", ""), told.get("KillWait", "")
-        return Limits(
-            max(int(largest) - 1, 1) if largest.isdecimal() else ARRAY_LIMIT,
-            float(wait) if wait.isdecimal() else 0.0,
-        )
+        numbers = {name: int(value) for name, value in told.items() if value.isdecimal()}
+        largest = numbers.get("MaxArraySize", ARRAY_LIMIT + 1)
+        return Limits(max(largest - 1, 1), numbers.get("KillWait", 0), numbers.get("MinJobAge", 0))
 
     # Asking
 
