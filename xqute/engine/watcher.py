@@ -15,7 +15,7 @@ from typing import Any
 from .. import metadir
 from ..errors import BackendAnswerError
 from ..job import Job
-from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge, overdue
+from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge, may_be_asked_to_stop, overdue
 from ..settings import (
     ANSWER_SECONDS,
     POLL_FLOOR_SECONDS,
@@ -369,7 +369,9 @@ def _readable(answers: Any) -> dict[Job, Answer]:
 
 def _wants_asking(live: Live) -> bool:
     """Only the scheduler can explain what its files said, or say that it is gone."""
-    return live.job.status is JobStatus.KILLING or (live.files is not None and bool(live.files.signal))
+    return live.job.status is JobStatus.KILLING or (
+        live.files is not None and may_be_asked_to_stop(live.files)
+    )
 
 
 def _read_many(paths: Mapping[int, str]) -> dict[int, FileNews]:

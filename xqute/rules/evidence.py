@@ -92,7 +92,7 @@ def _judge_end(evidence: Evidence) -> Judgement | None:
         return Judgement(JobEvent.SKIPPED, Reason("SKIPPED"), files.rc)
     if files.rc is None:
         return _judge_torn(evidence)
-    if files.signal:
+    if may_be_asked_to_stop(files):
         return _judge_asked_to_stop(evidence)
     if files.rc == 0:
         return Judgement(JobEvent.SUCCEEDED, Reason("EXIT", {"rc": 0}), 0)
@@ -108,13 +108,26 @@ def _judge_torn(evidence: Evidence) -> Judgement | None:
     return Judgement(JobEvent.FAILED, Reason("CORRUPT", {"message": message}))
 
 
+def may_be_asked_to_stop(files: FileNews) -> bool:
+    """Whether its scheduler may have sent it a signal.
+
+    Slurm sends one to each process of a job: the command may end of it before the wrapper hears it.
+    """
+    return bool(files.signal) or files.rc == _TERMINATED
+
+
+_TERMINATED = 128 + 15
+
+
 def _judge_asked_to_stop(evidence: Evidence) -> Judgement | None:
-    """A signal asked the wrapper to stop, and it was not us: the scheduler may know why."""
+    """A signal asked it to stop, and it was not us: the scheduler may know why."""
     files = evidence.files
     if evidence.answer.presence is Presence.GONE and evidence.answer.reason is not None:
         return Judgement(JobEvent.FAILED, evidence.answer.reason, files.rc)
     if evidence.waited < evidence.grace:
         return None
+    if files.rc is not None and not files.signal:
+        return Judgement(JobEvent.FAILED, rc_reason(files.rc), files.rc)
     number = _SIGNALS.get(files.signal, 0)
     detail = {
         "signal": number,

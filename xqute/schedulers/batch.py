@@ -273,7 +273,7 @@ class BatchScheduler(Adapter):
         if asked:
             found = await self._look(asked, self.poll_command, self.read_poll)
             if missing := {uid: job for uid, job in asked.items() if uid not in found}:
-                keep = (await self.limits()).keep_seconds if any(map(self.array_of, missing)) else 0.0
+                keep = (await self.limits()).keep_seconds
                 found |= await self._look(missing, self.ends_command, self.read_ends, keep)
             if lost := {uid: job for uid, job in asked.items() if uid not in found}:
                 found |= await self._account(lost)

@@ -115,6 +115,22 @@ def ranges(numbers: Iterable[int]) -> str:
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in spans)
 
 
+def spread(text: str) -> Iterator[int]:
+    """The numbers in what schedulers write of many.
+
+    >>> list(spread("1-3,7,10-14:2"))
+    [1, 2, 3, 7, 10, 12, 14]
+    """
+    for part in text.split(","):
+        found = _SPAN(part.strip())
+        if found is not None:
+            first, last, step = found.groups()
+            yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+_SPAN: Final = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?").fullmatch
+
+
 # Arrays
 
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from ..job import Job
 from ..settings import KNOWN_SECONDS
-from ..states import Answer, Presence, Reason
+from ..states import Answer, JobStatus, Presence, Reason
 from .adapter import Listed
 from .batching import number_of
 
@@ -54,7 +54,8 @@ class Sightings:
             array: The number of the array; empty: it is in none.
             keep: Seconds for which what ended is listed.
         """
-        if not array or not self.within(job, keep):
+        began = job.status is JobStatus.RUNNING  # its files say it, or did
+        if not array or began or not self.within(job, keep):
             return False
         return any(number_of(one.uid) == array and is_of(one, job) for one in listed)
 

@@ -155,6 +155,7 @@ async def asked(bench, *answers, count=2, uids=("7.1", "7.2")):
     jobs = await jobs_of(bench, count)
     for job, uid in zip(jobs, uids, strict=True):
         job.uid = uid
+    bench.scheduler._limits = Limits()
     bench.scheduler.runner.says(*(answer.replace("NAME", f"xq-{mark(jobs[0])}-z") for answer in answers))
     found = await bench.scheduler.poll_jobs(jobs)
     return jobs, [found[job] for job in jobs]
@@ -197,6 +198,7 @@ async def test_a_question_that_fails_answers_nothing_and_is_told_once(bench, cap
     jobs = await jobs_of(bench, 2)
     for job in jobs:
         job.uid = str(job.id)
+    bench.scheduler._limits = Limits()
     bench.scheduler.runner.says((1, "whatever"), DOWN, "1 HOLIDAY x", (1, "no such job"), (1, "no such job"))
 
     with caplog.at_level(logging.WARNING):

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.schedulers.tables import DOWN, Acting, Tables, jobs_of, mark, seen
-from xqute import Answer, BackendUnavailable, Presence
+from xqute import Answer, BackendUnavailable, JobStatus, Presence
 from xqute.schedulers.adapter import Limits
 from xqute.schedulers.batching import number_of
 from xqute.settings import KNOWN_SECONDS
 from xqute.testing import Bench
+
+WAITS = JobStatus.SUBMITTED
 
 
 class Arrays(Tables):
@@ -113,17 +115,19 @@ async def test_an_element_that_left_its_array_without_a_trace_was_taken_out(benc
 
 
 @pytest.mark.parametrize(
-    ("rest", "keep", "lately"),
+    ("rest", "keep", "lately", "status"),
     [
-        pytest.param("", "60", True, id="the scheduler has lost the whole array"),
-        pytest.param("7.1 RUNNING foreign 1", "60", True, id="the number is another's"),
-        pytest.param("7.1 RUNNING NAME 1", "0", True, id="what ended is not listed"),
-        pytest.param("7.1 RUNNING NAME 1", "60", False, id="it may have ended, and be forgotten"),
+        pytest.param("", "60", True, WAITS, id="the scheduler has lost the whole array"),
+        pytest.param("7.1 RUNNING foreign 1", "60", True, WAITS, id="the number is another's"),
+        pytest.param("7.1 RUNNING NAME 1", "0", True, WAITS, id="what ended is not listed"),
+        pytest.param("7.1 RUNNING NAME 1", "60", False, WAITS, id="it may have ended, and be forgotten"),
+        pytest.param("7.1 RUNNING NAME 1", "60", True, JobStatus.RUNNING, id="it had begun"),
     ],
 )
-async def test_an_absence_that_has_other_causes_proves_nothing(bench, rest, keep, lately) -> None:
+async def test_an_absence_that_has_other_causes_proves_nothing(bench, rest, keep, lately, status) -> None:
     [job] = await jobs_of(bench, 1)
     seen(bench, [job], ["7.2"])
+    job.status = status
     if not lately:
         long_ago(bench, job)
 
