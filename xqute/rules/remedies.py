@@ -81,7 +81,7 @@ def remedy(status: JobStatus, reason: Reason, id: int) -> str:
     """
     if status is JobStatus.FINISHED:
         return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
-    if reason.code == EndReason.KILLED and reason.detail.get("by") != "request":
+    if (reason.code, status) == (EndReason.KILLED, JobStatus.KILLED) and reason.detail.get("by") != "request":
         return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
     if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
         return EXITS[reason.detail["rc"]]
