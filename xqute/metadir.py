@@ -96,13 +96,27 @@ def prepare_root(metadir: str | os.PathLike[str]) -> Path:
     return root
 
 
-def _make_new(path: Path, content: bytes) -> None:
+def _make_new(path: str | Path, content: bytes, mode: int = 0o600) -> None:
     """Make a file where nothing is, never through a link."""
-    fd = os.open(path, _NEW, 0o600)
+    fd = os.open(path, _NEW, mode)
     try:
-        os.write(fd, content)
+        data = memoryview(content)
+        while data:
+            data = data[os.write(fd, data) :]
+    except OSError as exc:
+        exc.filename = path  # a descriptor has no name
+        raise
     finally:
         os.close(fd)
+
+
+def _make_instead(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Make a file in the place of whatever is there: nothing is written into that."""
+    try:
+        _make_new(path, content, mode)
+    except FileExistsError:
+        os.unlink(path)
+        _make_instead(path, content, mode)
 
 
 def read_small(path: str, cap: int = STATUS_MAX_BYTES) -> bytes | str:
@@ -191,21 +205,7 @@ _PID_DIGITS: Final = 10
 
 def write_script(path: str, text: str) -> None:
     """Write a job's script, 0700, never through something that was there before."""
-    try:
-        fd = os.open(path, _NEW, 0o700)
-    except FileExistsError:
-        os.unlink(path)
-        write_script(path, text)
-        return
-    try:
-        data = memoryview(os.fsencode(text))
-        while data:
-            data = data[os.write(fd, data) :]
-    except OSError as exc:
-        exc.filename = path  # a descriptor has no name
-        raise
-    finally:
-        os.close(fd)
+    _make_instead(path, os.fsencode(text), 0o700)
 
 
 def read_start(script: str, whose: str) -> int | None:
@@ -283,17 +283,8 @@ _CLAIM: Final = re.compile(rb"RUNNING (\d{1,10})\n")
 
 def write_lock(directory: str, uid: int | str) -> None:
     """Write the scheduler's id of a job: the id and a newline, nothing else."""
-    path = f"{directory}/{LOCK}"
-    try:
-        fd = os.open(path, _NEW, 0o600)
-    except FileExistsError:
-        # The job may run already: what it put there, a link to a file of its user, is not written into.
-        os.unlink(path)
-        fd = os.open(path, _NEW, 0o600)
-    try:
-        os.write(fd, f"{uid}\n".encode())
-    finally:
-        os.close(fd)
+    # The job may run already, and have put something there: a link to a file of its user.
+    _make_instead(f"{directory}/{LOCK}", f"{uid}\n".encode())
 
 
 def remove_lock(directory: str) -> None:
@@ -353,38 +344,31 @@ def read_output(path: str | os.PathLike[str], cap: int) -> bytes | int:
 
 def read_lines(path: str, cap: int) -> list[bytes]:
     """The complete lines at the end of a file, at most `cap` bytes of it; none when it can't be read."""
-    try:
-        fd = os.open(path, _FLAGS)
-    except OSError:
-        return []
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            return []
-        begin = max(0, info.st_size - cap)
-        content = os.pread(fd, cap, begin)
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
+    begin, content = _end_of(path, cap, _FLAGS)
     lines = content.split(b"\n")[:-1]
     return lines[1:] if begin else lines
 
 
 def read_tail(path: str | os.PathLike[str], lines: int, cap: int) -> list[str]:
     """The last lines of a text file, at most `cap` bytes of it; none when it can't be read."""
+    _, content = _end_of(path, cap, _FLAGS & ~os.O_NOFOLLOW)  # the user's own stderr= may be a link
+    text = content.decode("utf-8", "replace").replace("\r\n", "\n")
+    return [printable(line) for line in text.split("\n") if line][-lines:]
+
+
+def _end_of(path: str | os.PathLike[str], cap: int, flags: int) -> tuple[int, bytes]:
+    """The last bytes of a regular file, at most `cap`, and where they begin; none when it can't be read."""
     try:
-        fd = os.open(path, _FLAGS & ~os.O_NOFOLLOW)  # the user's own stderr= may be a link
+        fd = os.open(path, flags)
     except OSError:
-        return []
+        return 0, b""
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
-            return []
-        content = os.pread(fd, cap, max(0, info.st_size - cap))
+            return 0, b""
+        begin = max(0, info.st_size - cap)
+        return begin, os.pread(fd, cap, begin)
     except OSError:
-        return []
+        return 0, b""
     finally:
         os.close(fd)
-    text = content.decode("utf-8", "replace").replace("\r\n", "\n")
-    return [printable(line) for line in text.split("\n") if line][-lines:]

@@ -114,6 +114,7 @@ def raised_text(job: Job) -> str:
 def summary_of(job: Job) -> dict[str, Any]:
     """A job in a list: what it is, where it stands and how far it is, in plain values."""
     progress = job.progress if job.start else Progress()
+    takes = job.call.options.amounts(job.next_attempt)
     return {
         "id": job.id,
         "task": job.task,
@@ -121,6 +122,9 @@ def summary_of(job: Job) -> dict[str, Any]:
         "title": job.title,
         "user": job.user,
         "tags": list(job.tags),
+        "cpus": takes.get("cpus"),
+        "mem": takes.get("mem"),
+        "time": takes.get("time"),
         "archived": job.archived,
         "state": job.status.name.lower(),
         "stage": progress.stage,

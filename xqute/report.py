@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .amounts import shown
 from .job import Job
 from .states import JobStatus
 
@@ -54,6 +55,25 @@ def mention_failures(jobs: Iterable[Job]) -> None:
         log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
 
 
+class Use(NamedTuple):
+    """How much of something that jobs share is in use.
+
+    Attributes:
+        used: By claimed jobs.
+        limit: How much there is; None: nobody said.
+        peak: The most that was in use at once in this session; None where other processes share it.
+    """
+
+    used: float
+    limit: float | None
+    peak: float | None = None
+
+    @property
+    def available(self) -> float | None:
+        """What is left."""
+        return None if self.limit is None else max(0, self.limit - self.used)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """How a run stands when its engine ended.
@@ -67,6 +87,7 @@ class Report:
         reused: Jobs that had ended well in an earlier session of the run, and were pushed again.
         blocked: Waiting jobs that can't go on: for each job to blame, how many.
         left_alone: Jobs of an earlier session that were not pushed again and have not ended well.
+        resources: Those of this process, by name: in use now, at most, and how much there is; mem in bytes.
     """
 
     counts: Mapping[JobStatus, int]
@@ -77,6 +98,7 @@ class Report:
     reused: int = 0
     left_alone: int = 0
     blocked: Mapping[int, int] = field(default_factory=dict)
+    resources: Mapping[str, Use] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -91,6 +113,8 @@ class Report:
             lines.append(f"{self.reused} of them had ended in an earlier session and were reused")
         if self.left_alone:
             lines.append(f"{self.left_alone} jobs of an earlier session were not pushed again and left alone")
+        if peaks := [_peak(name, use) for name, use in self.resources.items() if use.peak]:
+            lines.append(f"in use at most: {', '.join(peaks)}")
         if self.stop_reason is not None:
             lines.append(f"{self.stop_reason}")
         lines += [
@@ -101,21 +125,10 @@ class Report:
         return "\n".join(lines)
 
 
-class Use(NamedTuple):
-    """How much of something that jobs share is in use.
-
-    Attributes:
-        used: By claimed jobs.
-        limit: How much there is; None: nobody said.
-    """
-
-    used: float
-    limit: float | None
-
-    @property
-    def available(self) -> float | None:
-        """What is left."""
-        return None if self.limit is None else max(0, self.limit - self.used)
+def _peak(name: str, use: Use) -> str:
+    """The most of a resource that was in use, of how much."""
+    there = "" if use.limit is None else f" of {shown(name, use.limit)}"
+    return f"{name} {shown(name, use.peak or 0)}{there}"
 
 
 class Stats(NamedTuple):

@@ -46,6 +46,9 @@ RESUBMITS: Final = 3
 #: How long jobs that need less may pass one that waits for resources.
 MAX_WAIT_SECONDS: Final = 60.0
 
+#: Between two looks at which jobs of other runs hold a limit that jobs wait for.
+HOLDERS_SECONDS: Final = 2.0
+
 #: How long files may be later than the scheduler's word that a job is gone. Network file systems
 #: cache attributes for up to 60 s (acdirmax of nfs(5)); a backend with its own knowledge says less.
 GRACE_SECONDS: Final = 10.0

@@ -42,6 +42,7 @@ async def report_of(room: Room, keeper: JobKeeper, driver: Driver) -> Report:
         keeper.heritage.reused,
         keeper.heritage.left,
         Counter(room.graph.cause(id_) for id_ in sorted(room.blocked)),
+        room.sharing.in_use(live.job for live in room.live.values()),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from . import metadir
@@ -151,13 +151,15 @@ def read_logs(directory: str, level: str, after: float) -> list[LogLine]:
     if level.lower() not in LEVELS:
         raise OptionError(unknown("level", level, [name.upper() for name in LEVELS]))
     least = getattr(logging, level.upper())
-    lines = [*_records(f"{directory}/{metadir.LOG}"), *_reported(f"{directory}/{metadir.EVENTS}")]
+    records = recorded(metadir.read_lines(f"{directory}/{metadir.LOG}", LOG_MAX_BYTES))
+    lines = [*records, *reported(_events(f"{directory}/{metadir.EVENTS}"))]
     return [line for line in lines if _number(line.level) >= least and (not after or line.date > after)]
 
 
-def _records(path: str) -> list[LogLine]:
+def recorded(lines: Iterable[bytes]) -> list[LogLine]:
+    """The records among the lines of the log of a Python call."""
     found = []
-    for line in metadir.read_lines(path, LOG_MAX_BYTES):
+    for line in lines:
         try:
             found.append(_record(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -177,16 +179,18 @@ def _record(kept: dict[str, Any]) -> LogLine:
     )
 
 
-def _reported(path: str) -> list[LogLine]:
+def reported(events: Iterable[Event]) -> list[LogLine]:
+    """What a job said for its log, which has no dates."""
+    return [
+        LogLine(0.0, (event.level or "info").upper(), event.text) for event in events if event.word == "log"
+    ]
+
+
+def _events(path: str) -> list[Event]:
     try:
-        events, _ = read_events(path, 0, LOG_MAX_BYTES)
+        return read_events(path, 0, LOG_MAX_BYTES)[0]
     except OSError:
         return []
-    return [_line(event) for event in events if event.word == "log"]
-
-
-def _line(event: Event) -> LogLine:
-    return LogLine(0.0, (event.level or "info").upper(), event.text)
 
 
 def _number(level: str) -> int:

@@ -1,4 +1,4 @@
-"""Real jobs on the local scheduler."""
+"""Real jobs: on the local scheduler, and at a toy Slurm where a test asks for a place."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.places import Place, toy_slurm
 from xqute import Job, Xqute
 
 
@@ -22,6 +23,16 @@ def make(metadir: Path):
         return Xqute(**{"job_metadir": metadir, **options})
 
     return make_xqute
+
+
+@pytest.fixture(params=["local", "toy slurm"])
+def place(request, tmp_path):
+    """Where jobs run: a story that uses it holds at each place."""
+    if request.param == "local":
+        yield Place("local")
+        return
+    with toy_slurm(tmp_path / "cluster") as cluster:
+        yield Place("slurm", cluster)
 
 
 @pytest.fixture

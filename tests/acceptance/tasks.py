@@ -94,8 +94,9 @@ class Shot:
 @contextmanager
 def last_will(name: str):
     """Leave a trace when it begins, and one at the end, whatever ends it."""
-    mark(f"{name}.up", str(os.getpid()))
     try:
+        # In here: whoever sees the first trace may kill at once.
+        mark(f"{name}.up", str(os.getpid()))
         yield
     finally:
         mark(f"{name}.finally")

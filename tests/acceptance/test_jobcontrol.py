@@ -54,9 +54,9 @@ async def xqute(request, make_xqute):
 
 
 @pytest.fixture
-def make_xqute(metadir):
+def make_xqute(metadir, place):
     def make_one(**options) -> Xqute:
-        return Xqute(job_metadir=metadir, **options)
+        return Xqute(place.scheduler(), job_metadir=metadir, **options)
 
     return make_one
 

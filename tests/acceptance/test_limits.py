@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -432,6 +433,53 @@ def test_a_run_that_is_resumed_by_hand_has_the_resources_it_had(scene, metadir, 
 
     assert len(scene.lines) == 8
     assert scene.most == 1
+
+
+async def test_the_report_says_how_much_was_in_use_at_most(make, scene):
+    xqute = make(scheduler_forks=4, resources={"cpus": 4, "mem": "8G"})
+    for number in range(4):
+        await xqute.push(PASS, cpus=2, mem="1G", **scene.options(number))
+
+    report = await xqute.run_until_complete()
+
+    cpus, mem = report.resources["cpus"], report.resources["mem"]
+    assert (cpus.used, cpus.available, cpus.limit, cpus.peak) == (0, 4, 4, 4)
+    assert (mem.used, mem.limit, mem.peak) == (0, 8 * 2**30, 2 * 2**30)
+    assert "in use at most: cpus 4 of 4, mem 2G of 8G" in str(report).splitlines()
+
+
+async def test_the_report_of_a_process_without_resources_tells_nothing_of_them(make):
+    xqute = make()
+    await xqute.push(["true"], cpus=2)
+
+    report = await xqute.run_until_complete()
+
+    assert report.resources == {}
+    assert "in use" not in str(report)
+
+
+async def test_a_limit_held_by_a_killed_managers_job_says_so_until_its_run_is_resumed(make, scene, producer):
+    process = producer(STAY, "one")
+    await until(lambda: len(scene.there) == 2)
+    process.kill()
+    process.wait()
+    xqute = make(scheduler_forks=4)
+    await xqute.find()
+    [run] = await xqute._store.runs()
+    async with xqute:
+        held = await xqute.push(PASS, limit=("align", 2), **scene.options("held"))
+        await until(lambda: "gone" in str(held.reason))
+
+        told = str(held.reason)
+        scene.go()
+        assert (await make(scheduler_forks=4, resume="all", run=run.id).run_until_complete()).ok
+        await held
+
+    assert re.fullmatch(
+        rf"limit align 2/2: held by jobs \d+, \d+ of run {run.id}, whose manager is gone: "
+        rf"`xqute resume {run.id}`",
+        told,
+    )
 
 
 async def test_a_killed_manager_leaves_no_limit_taken_behind_it(make, scene, producer):

@@ -125,8 +125,19 @@ async def test_a_named_call_that_is_archived_is_still_built(make):
 # In a list
 
 
+TAKES = {"cpus": 2, "mem": lambda attempt: f"{2 * attempt}G", "retries": 1, "retry_delay": 0}
+
+
+async def test_the_summary_tells_what_the_attempt_takes_that_is_next(run_one):
+    job = await run_one(["false"], **TAKES, time="1h")
+
+    assert (job.attempt, job.summary()["mem"], job.summary()["time"]) == (2, 4 * 2**30, 3600)
+
+
 async def test_the_summary_is_the_little_that_a_list_shows(run_one):
-    job = await run_one(add_host("Peach", fail="bowtie_build"), user="igboyes", tags=["host"], title="Peach")
+    job = await run_one(
+        add_host("Peach", fail="bowtie_build"), user="igboyes", tags=["host"], title="Peach", cpus=2, mem="2G"
+    )
 
     assert job.summary() == {
         "id": job.id,
@@ -135,6 +146,9 @@ async def test_the_summary_is_the_little_that_a_list_shows(run_one):
         "title": "Peach",
         "user": "igboyes",
         "tags": ["host"],
+        "cpus": 2,
+        "mem": 2 * 2**30,
+        "time": None,
         "archived": False,
         "state": "failed",
         "stage": "bowtie_build",

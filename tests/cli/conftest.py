@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from xqute.cli import app
 from xqute.cli.place import Onlooker
+from xqute.engine.sharing import kind_of
 from xqute.job import Job
 from xqute.options import OPTION_NAMES, JobOptions, apply_options
 from xqute.owner import Owner
@@ -80,6 +83,7 @@ class Place:
         files = {name: facts.pop(name, None) for name in FILES}
         age = facts.pop("age", None)
         needs = facts.pop("needs", ())
+        after = facts.pop("after", 0.0)
         parent = facts.pop("parent", 0)
         end = THEN + 2 if age is None else age
         options = apply_options(JobOptions(), {name: facts.pop(name) for name in OPTION_NAMES & facts.keys()})
@@ -105,7 +109,7 @@ class Place:
                 job.ended = end if status.final else None
             job.note(end)
             if starts or status is not JobStatus.QUEUED:
-                record = Record(job.id, starts, int(status), max(starts, 1), job.uid, job.document(), 0.0,
+                record = Record(job.id, starts, int(status), max(starts, 1), job.uid, job.document(), after,
                                 held=False)  # fmt: skip
                 await store.record([record])
             return job.id
@@ -113,6 +117,18 @@ class Place:
         id_ = self.do(work)
         self._write(id_, files, exists=bool(starts))
         return id_
+
+    def hold(self, *ids):
+        """These jobs are claimed by the owners of their runs, and take what their options say."""
+        with closing(sqlite3.connect(self.url)) as db, db:
+            for id_ in ids:
+                run, call = db.execute("SELECT run, call FROM job WHERE id = ?", (id_,)).fetchone()
+                kind = kind_of(Work.from_json(call).options, 1)
+                values = (self.owners[run], *kind, id_)
+                db.execute(
+                    "UPDATE job SET owner = ?, limit_key = ?, limit_most = ?, resources = ? WHERE id = ?",
+                    values,
+                )
 
     def _work(self, command, options, task=None):
         """A command; of a task, its call as it is shown."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -237,3 +238,76 @@ def test_json_is_one_document(some, xqute) -> None:
 
         assert said.returncode == 0
         assert isinstance(json.loads(said.stdout), dict)
+
+
+# What others have
+
+
+def test_a_job_that_waits_for_a_limit_is_told_who_holds_it_in_any_run(place, call) -> None:
+    place.run(owner=living())
+    place.run("other", owner=living(), created=THEN + 1)
+    place.job(JobStatus.RUNNING, run="other", limit=("align", 2), reason=Reason("RUNNING"))
+    place.job(JobStatus.RUNNING, limit=("align", 2), reason=Reason("RUNNING"))
+    place.hold(1, 2)
+    place.job(JobStatus.QUEUED, limit=("align", 2), reason=Reason("ACCEPTED"))
+
+    told = "limit align 2/2: held by job 1 of run other; job 2"
+    detail = call("why", 3, "--json").json["reason"]["detail"]
+
+    assert f"is QUEUED: {told}\n" in call("why", 3).out
+    assert told in call("show", 3).out
+    assert told in call("ls", "--run", "run1").out
+    assert detail["holders"] == [
+        {"run": "other", "jobs": [1], "gone": False},
+        {"run": "run1", "jobs": [2], "gone": False},
+    ]
+
+
+def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call) -> None:
+    place.run("crashed", owner=dead())
+    place.run(owner=living(), created=THEN + 1)
+    place.job(JobStatus.RUNNING, run="crashed", limit=("align", 1), reason=Reason("RUNNING"))
+    place.hold(1)
+    place.job(JobStatus.QUEUED, limit=("align", 1), reason=Reason("ACCEPTED"))
+
+    assert (
+        "limit align 1/1: held by job 1 of run crashed, whose manager is gone: `xqute resume crashed`"
+        in call("why", 2).out
+    )
+
+
+def test_a_job_that_waits_for_resources_is_told_who_has_them(place, call) -> None:
+    place.run(owner=living(), forks=4, resources={"cpus": 4, "mem": 8 * 2**30})
+    place.job(JobStatus.RUNNING, cpus=3, mem="2G", reason=Reason("RUNNING"))
+    place.job(JobStatus.RUNNING, mem="1G", reason=Reason("RUNNING"))
+    place.hold(1, 2)
+    place.job(JobStatus.QUEUED, cpus=2, mem="4G", reason=Reason("ACCEPTED"))
+    place.job(JobStatus.QUEUED, cpus=1, mem="1G", reason=Reason("ACCEPTED"))
+
+    assert "is QUEUED: needs cpus 2, free 1: held by job 1\n" in call("why", 3).out
+    assert "needs cpus 2, free 1: held by job 1" in call("ls").out
+    assert "what it needs is there" in call("why", 4).out
+
+
+def test_a_retry_that_is_not_due_yet_waits_for_its_time_only(place, call) -> None:
+    place.run(owner=living(), forks=1)
+    place.job(JobStatus.RUNNING, limit=("align", 1), reason=Reason("RUNNING"))
+    place.hold(1)
+    later = Reason("RETRY_DELAY", {"attempt": 2, "attempts": 3, "delay": 60, "after": "EXIT 1"})
+    place.job(JobStatus.QUEUED, limit=("align", 1), reason=later, starts=1, after=time.time() + 3600)
+
+    assert "attempt 2 of 3 in 60 s, after EXIT 1" in call("why", 2).out
+
+
+def test_looking_at_who_holds_a_limit_changes_nothing(place, call) -> None:
+    place.run("crashed", owner=dead())
+    place.run(owner=living(), created=THEN + 1)
+    place.job(JobStatus.RUNNING, run="crashed", limit=("align", 1), reason=Reason("RUNNING"))
+    place.hold(1)
+    place.job(JobStatus.QUEUED, limit=("align", 1), reason=Reason("ACCEPTED"))
+    before = place.do(lambda store: store.get([1, 2])), place.do(lambda store: store.runs())
+
+    for command in (["ls"], ["show", 2], ["why", 2]):
+        call(*command)
+
+    assert before == (place.do(lambda store: store.get([1, 2])), place.do(lambda store: store.runs()))

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.crash.work import ASKING, BUILT, GOOD, TREE, name_of
+from tests.traces import processes_with
 from xqute import JobStatus
 from xqute.store import Query, Row
 from xqute.stores.sqlite import SqliteStore
@@ -50,16 +51,9 @@ def stored(metadir: Path) -> tuple[str, dict[str, Row], int]:
     return token, {name_of(Work.from_json(row.call)): row for row in rows}, len(rows)
 
 
-def processes_of(token: str) -> list[str]:
+def processes_of(token: str) -> dict[int, str]:
     """Processes of this store's jobs."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdecimal() and f"XQUTE_JOB={token}-".encode() in (entry / "environ").read_bytes():
-                found.append(entry.name)
-        except OSError:
-            continue
-    return found
+    return processes_with(f"\0XQUTE_JOB={token}-")
 
 
 def executions(directory: Path) -> Counter:
@@ -72,7 +66,7 @@ def check(directory: Path) -> None:
     ran = executions(directory)
     hooks = {tuple(line.split()[:2]) for line in (directory / "hooks").read_text().splitlines()}
     assert not (directory / "overlaps").exists(), (directory / "overlaps").read_text()
-    assert processes_of(token) == []
+    assert processes_of(token) == {}
     for name in [*GOOD, "hold", "flaky", *TREE, *ASKING, *BUILT]:
         assert rows[name].status == JobStatus.FINISHED, (name, rows[name])
         assert ran[name] == (2 if name == "flaky" else ASKING.get(name, 1)), (name, ran)

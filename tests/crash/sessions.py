@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.crash.keeping import ROOT
+from tests.waiting import wait_for
 from xqute import Job, Xqute
 
 #: Goes before the text of each session. Jobs leave their traces in $HERE.
@@ -139,11 +140,18 @@ class Sessions:
 
     def jobs(self) -> list[Job]:
         """All jobs of the metadir, as the store has them."""
+        return self._read(lambda xqute: xqute.find(limit=1000))
 
-        async def read() -> list[Job]:
+    def runs(self) -> list[str]:
+        """The runs of the metadir."""
+        return [row.id for row in self._read(lambda xqute: xqute._store.runs())]
+
+    def _read(self, question: Callable[[Xqute], Awaitable[Any]]) -> Any:
+        async def read() -> Any:
             xqute = Xqute(job_metadir=self.meta)
             try:
-                return await xqute.find(limit=1000)
+                await xqute.find(limit=1)  # opens the store
+                return await question(xqute)
             finally:
                 await xqute._store.close()
 
@@ -156,11 +164,3 @@ class Sessions:
             process.wait()
             process.stdout.close()
             process.stderr.close()
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    """Wait for what only files and processes tell."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.crash.keeping import KILLED
-from tests.crash.sessions import wait_for
+from tests.waiting import wait_for
 from xqute import JobStatus
 
 

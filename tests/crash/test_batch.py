@@ -1,42 +1,53 @@
-"""Managers of a batch scheduler that die around a submission: with real processes, on a toy cluster."""
+"""Managers of batch schedulers that die around a submission: with real processes, on toy clusters."""
 
+import re
 import signal
 import subprocess
 
 import pytest
 
-from tests.crash.sessions import wait_for
-from xqute.testing import ToyCluster, toyprocs
-from xqute.testing.toyslurm import Slurm
+from tests.batches import SGE, SLURM
+from tests.waiting import wait_for
+from xqute.testing import toyprocs
 
-FOUR = """
-xqute = make(scheduler="slurm", scheduler_rate=None, resume=True)
+DONE = {"ok": True, "results": list("abcd"), "starts": [1] * 4}
+
+
+@pytest.fixture(params=[SLURM, SGE], ids=lambda batch: batch.name)
+def batch(request):
+    return request.param
+
+
+@pytest.fixture
+def four(batch):
+    """A session of four jobs that hold."""
+    return f"""
+xqute = make(scheduler="{batch.name}", scheduler_rate=None, resume=True)
 xqute.scheduler.poll_seconds = xqute.scheduler.grace_seconds = 0.5
-jobs = await xqute.push_many([hold(name, f"echo {name}; exit 0") for name in "abcd"], retries=2)
+jobs = await xqute.push_many([hold(name, f"echo {{name}}; exit 0") for name in "abcd"], retries=2)
 (HERE / "pushed").touch()
 report = await xqute.run_until_complete()
 tell(ok=report.ok, results=[await job for job in jobs], starts=[job.start for job in jobs])
 """
 
-DONE = {"ok": True, "results": list("abcd"), "starts": [1] * 4}
-
 
 @pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    with ToyCluster(tmp_path / "cluster", face=Slurm, slots=8, grace=0.3, keep=60) as cluster:
+def cluster(batch, tmp_path, monkeypatch):
+    with batch.toy(tmp_path / "cluster", grace=0.3) as cluster:
         monkeypatch.setenv("PATH", cluster.path)
         yield cluster
 
 
 @pytest.fixture
-def deadly(cluster, tmp_path, monkeypatch):
-    """An sbatch that ends the manager which runs it, once: before or after it does what it was asked."""
+def deadly(batch, cluster, tmp_path, monkeypatch):
+    """Submissions end the manager that asks for them, once: before or after they are done."""
 
     def deadly(*, before):
         folder = tmp_path / "deadly"
         folder.mkdir()
-        shim = folder / "sbatch"
-        kill, submit = f"mkdir '{folder}/done' 2>/dev/null && kill -9 $PPID", f"'{cluster.bin}/sbatch' \"$@\""
+        shim = folder / batch.submit
+        kill = f"mkdir '{folder}/done' 2>/dev/null && kill -9 $PPID"
+        submit = f"'{cluster.bin}/{batch.submit}' \"$@\""
         lines = [kill + " && exit 1", submit] if before else [submit, kill]
         shim.write_text("\n".join(["#!/bin/sh", *lines, ""]))
         shim.chmod(0o700)
@@ -46,46 +57,48 @@ def deadly(cluster, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
-def test_a_manager_that_dies_around_a_submission_repeats_and_loses_nothing(sessions, cluster, deadly, before):
+def test_a_manager_that_dies_around_a_submission_repeats_and_loses_nothing(
+    sessions, four, batch, cluster, deadly, before
+):
     deadly(before=before)
-    first = sessions.start(FOUR)
+    first = sessions.start(four)
     sessions.end(first)
     sessions.go(*"abcd")
 
-    assert sessions.facts(FOUR) == DONE
+    assert sessions.facts(four) == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
-    assert len(cluster.calls("sbatch")) == 1
+    assert len(cluster.calls(batch.submit)) == 1
 
 
-def test_what_waits_in_the_queue_is_found_there_by_its_name(sessions, cluster, deadly):
+def test_what_waits_in_the_queue_is_found_there_by_its_name(sessions, four, batch, cluster, deadly):
     deadly(before=False)
     let_go = cluster.hold()
-    sessions.end(sessions.start(FOUR))
+    sessions.end(sessions.start(four))
     (sessions.here / "pushed").unlink()
 
-    second = sessions.start(FOUR)
+    second = sessions.start(four)
     wait_for((sessions.here / "pushed").exists)
-    wait_for(lambda: len(cluster.calls("squeue")) >= 2)
+    wait_for(lambda: len(cluster.calls(batch.ask)) >= 2)
     let_go()
     sessions.go(*"abcd")
     said = sessions.end(second)
 
     assert said.code == 0, said.err
     assert said.facts == DONE
-    assert len(cluster.calls("sbatch")) == 1
-    assert {job.uid.partition("_")[0] for job in sessions.jobs()} == {"1"}
+    assert len(cluster.calls(batch.submit)) == 1
+    assert {re.split("[._]", job.uid)[0] for job in sessions.jobs()} == {"1"}
 
 
 def test_what_was_submitted_is_not_submitted_again_while_the_scheduler_can_not_be_asked(
-    sessions, cluster, deadly
+    sessions, four, batch, cluster, deadly
 ):
     deadly(before=False)
-    sessions.end(sessions.start(FOUR))
+    sessions.end(sessions.start(four))
     mend = cluster.fault("fail")
     (sessions.here / "pushed").unlink()
 
-    second = sessions.start(FOUR)
-    wait_for(lambda: len(cluster.calls("squeue")) >= 2)
+    second = sessions.start(four)
+    wait_for(lambda: len(cluster.calls(batch.ask)) >= 2)
     mend()
     sessions.go(*"abcd")
     said = sessions.end(second)
@@ -93,31 +106,38 @@ def test_what_was_submitted_is_not_submitted_again_while_the_scheduler_can_not_b
     assert said.code == 0, said.err
     assert said.facts == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
-    assert len(cluster.calls("sbatch")) == 1
+    assert len(cluster.calls(batch.submit)) == 1
 
 
-def test_the_next_manager_goes_on_with_the_jobs_of_one_that_was_killed(sessions, cluster):
-    sessions.killed(FOUR, *"abcd")
+def test_the_next_manager_goes_on_with_the_jobs_of_one_that_was_killed(sessions, four, batch, cluster):
+    sessions.killed(four, *"abcd")
     sessions.go(*"abcd")
 
-    assert sessions.facts(FOUR) == DONE
+    assert sessions.facts(four) == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
-    assert len(cluster.calls("sbatch")) == 1
+    assert len(cluster.calls(batch.submit)) == 1
 
 
-def test_what_the_queue_has_forgotten_meanwhile_is_known_by_its_files(sessions, cluster):
-    sessions.killed(FOUR, *"abcd")
+def test_what_the_queue_has_forgotten_meanwhile_is_known_by_its_files(sessions, four, batch, cluster):
+    sessions.killed(four, *"abcd")
     sessions.go(*"abcd")
     wait_for(lambda: not any(job.live for job in cluster.jobs().values()))
     cluster.set(keep=0)
     wait_for(lambda: not cluster.jobs())
 
-    assert sessions.facts(FOUR) == DONE
+    assert sessions.facts(four) == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
 
 
-def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(sessions, cluster, tmp_path):
-    first = sessions.start(FOUR)
+@pytest.mark.parametrize(
+    ("batch", "array"),
+    [(SLURM, ["--array=1-4"]), (SGE, ["-t", "1-4"])],
+    ids=["slurm", "sge"],
+)
+def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(
+    sessions, four, batch, cluster, tmp_path, array
+):
+    first = sessions.start(four)
     sessions.wait_up(first, *"abcd")
     wait_for(lambda: len(list(sessions.meta.glob("*/job.lock"))) == 4)  # it knows their numbers
     sessions.end_by_force(first)
@@ -131,10 +151,10 @@ def test_a_number_that_another_job_got_meanwhile_is_not_taken_for_ours(sessions,
         text = file.read().replace('"last": 4', '"last": 0')
         file.seek(0)
         file.write(text)
-    subprocess.run([cluster.bin / "sbatch", "--array=1-4", other], check=True, capture_output=True)
+    subprocess.run([cluster.bin / batch.submit, *array, other], check=True, capture_output=True)
     sessions.go(*"abcd")
 
-    facts = sessions.facts(FOUR)
+    facts = sessions.facts(four)
 
     assert facts["results"] == list("abcd")
     assert sessions.ran == dict.fromkeys("abcd", 2)
@@ -145,8 +165,8 @@ def live(cluster):
     return [job for job in cluster.jobs().values() if job.live]
 
 
-def test_an_interrupt_cancels_all_by_one_command_and_waits_for_their_end(sessions, cluster):
-    session = sessions.start(FOUR)
+def test_an_interrupt_cancels_all_by_one_command_and_waits_for_their_end(sessions, four, batch, cluster):
+    session = sessions.start(four)
     sessions.wait_up(session, *"abcd")
 
     session.send_signal(signal.SIGINT)
@@ -154,11 +174,11 @@ def test_an_interrupt_cancels_all_by_one_command_and_waits_for_their_end(session
 
     assert said.code == -signal.SIGINT, said.err
     assert not live(cluster)
-    assert len(cluster.calls("scancel")) == 1
+    assert len(cluster.calls(batch.cancel)) == 1
 
 
-def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, cluster):
-    detaching = FOUR.replace("resume=True", 'resume=True, on_interrupt="detach"')
+def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, four, batch, cluster):
+    detaching = four.replace("resume=True", 'resume=True, on_interrupt="detach"')
     session = sessions.start(detaching)
     sessions.wait_up(session, *"abcd")
 
@@ -169,4 +189,4 @@ def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, cluster):
 
     assert sessions.facts(detaching) == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
-    assert not cluster.calls("scancel")
+    assert not cluster.calls(batch.cancel)

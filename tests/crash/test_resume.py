@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.crash.sessions import wait_for
+from tests.waiting import wait_for
 from xqute import JobStatus, OptionError, Xqute
 
 REPORTS = "report = await xqute.run_until_complete(); tell(reused=report.reused, left=report.left_alone)"
@@ -305,7 +305,7 @@ def test_the_first_session_may_resume_too(sessions):
 
 def test_a_new_run_says_once_that_an_unfinished_one_is_there_and_how_to_go_on(sessions):
     sessions.facts("xqute = make(); await xqute.push_many([job('a'), job('b')])")
-    [run] = runs_of(sessions)
+    [run] = sessions.runs()
 
     said = sessions.run("xqute = make()\nfor name in 'cd':\n    await (await xqute.push(job(name)))")
 
@@ -334,20 +334,6 @@ def test_a_run_that_somebody_works_on_is_no_news(sessions):
 
     assert (said.code, said.err) == (0, "")
     assert sessions.end(first).code == 0
-
-
-def runs_of(sessions) -> list[str]:
-    """The runs of the metadir."""
-
-    async def read():
-        xqute = Xqute(job_metadir=sessions.meta)
-        await xqute.find()
-        try:
-            return [row.id for row in await xqute._store.runs()]
-        finally:
-            await xqute._store.close()
-
-    return asyncio.run(read())
 
 
 # What is told

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import xqute
-from tests.crash.sessions import wait_for
+from tests.waiting import wait_for
 from xqute import JobStatus
 from xqute.owner import Owner
 

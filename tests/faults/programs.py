@@ -7,7 +7,6 @@ import pty
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from xqute import JobStatus, Xqute
@@ -34,6 +33,29 @@ async def until(condition):
             await asyncio.sleep(0.01)
 def there(*names):
     return all(os.path.exists(os.environ["HERE"] + "/" + name) for name in names)
+"""
+
+#: Goes before a program that becomes another user: it has imported what that one could not read.
+WARM = """
+import asyncio
+from xqute import Xqute
+async def warm_up():
+    xqute = Xqute(job_metadir="warm up")
+    await xqute.push(["true"])
+    await xqute.run_until_complete()
+asyncio.run(warm_up())
+"""
+
+#: A program that hears no TERM, and leaves its parent, its session and its directory.
+DAEMON = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+os.chdir("/")
+open(sys.argv[1], "w").close()
+time.sleep(300)
 """
 
 #: All traces of two jobs that run.
@@ -99,6 +121,15 @@ class Program:
             self.hang_up()
 
 
+def killed_when_ready(source: str, *args) -> None:
+    """Run a program until it says that it is ready, and kill it."""
+    with subprocess.Popen(
+        [PYTHON, "-c", source, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout.readline() == "ready\n"
+        program.kill()
+
+
 def recorded(metadir: Path) -> list[JobStatus]:
     """What the store says of the jobs."""
 
@@ -114,16 +145,3 @@ def recorded(metadir: Path) -> list[JobStatus]:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-async def until(condition, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  only files and processes tell
-            await asyncio.sleep(0.01)

@@ -5,7 +5,6 @@ import errno
 import logging
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import until
+from tests.faults.programs import killed_when_ready
+from tests.traces import processes_with
+from tests.waiting import until
 from xqute import JobStatus, MetadirError, StoreError, StoreUnavailable, Xqute, XquteError
 from xqute.store import Draft, Query, RunRow
 from xqute.stores.sqlite import SqliteStore
@@ -237,7 +238,7 @@ async def test_a_disk_without_room_for_the_names_of_all_files_costs_no_attempt(
         job = await xqute.push(f"echo ran >> '{tmp_path}/ran'")
         await until(lambda: lines("submissions pause") or job.status.final)
         with suppress(TimeoutError):  # a few tries
-            await until(lambda: len(lines("submissions pause")) > 1 or job.status.final, 1.2)
+            await until(lambda: len(lines("submissions pause")) > 1 or job.status.final, seconds=1.2)
         for filler in fillers:
             filler.unlink()
 
@@ -284,7 +285,7 @@ async def test_jobs_can_be_killed_while_the_disk_is_full(make, disk, warned):
         filler = fill(disk)
         killing = asyncio.create_task(job.kill())
         try:
-            await until(lambda: not Path(f"/proc/{job.uid}").exists(), 10)
+            await until(lambda: not Path(f"/proc/{job.uid}").exists(), seconds=10)
         finally:
             filler.unlink()
         assert await killing
@@ -328,19 +329,6 @@ async def test_a_metadir_that_becomes_read_only_pauses_the_run_until_it_can_be_w
 # A disk that is gone
 
 
-def left_running(words: str) -> list[str]:
-    """The command lines of processes that have these words in their environment or arguments."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if words.encode() in (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes():
-                    found.append(entry.name)
-            except OSError:
-                continue
-    return found
-
-
 @INSIDE_OR_OUTSIDE
 async def test_a_metadir_that_vanishes_ends_the_run_with_its_name_and_nothing_runs_on(tmp_path, store):
     metadir = tmp_path / "meta"
@@ -360,7 +348,7 @@ async def test_a_metadir_that_vanishes_ends_the_run_with_its_name_and_nothing_ru
             await run
     assert isinstance(told.value, MetadirError)
     assert str(metadir) in str(told.value)
-    assert left_running(str(metadir)) == []
+    assert processes_with(str(metadir)) == {}
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
@@ -383,7 +371,7 @@ async def test_a_store_that_is_removed_or_replaced_ends_the_run_with_its_name(tm
         async with asyncio.timeout(15):
             await run
     assert str(file) in str(told.value)
-    assert left_running(str(tmp_path / "meta")) == []
+    assert processes_with(str(tmp_path / "meta")) == {}
 
 
 # Torn files
@@ -408,11 +396,7 @@ asyncio.run(main())
 def torn(tmp_path):
     """The files of a store whose writer was killed: the database and its log."""
     file = tmp_path / "torn.db"
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, file], cwd=HERE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout.readline() == "ready\n"
-        writer.send_signal(signal.SIGKILL)
+    killed_when_ready(WRITER, file)
     return file.read_bytes(), Path(f"{file}-wal").read_bytes()
 
 

@@ -11,20 +11,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console as RichConsole
 
-from tests.acceptance.conftest import until
+from tests.waiting import until
 from xqute import JobFailed, JobStatus, OptionError, Xqute
 from xqute.plugins.console import Console
 
 #: How a job's start may end when its own files were tampered with; EXIT is the truth, all else says why not.
 TYPED = {"EXIT", "CORRUPT", "LOST", "SIGNAL"}
-
-
-@pytest.fixture
-def make(tmp_path):
-    def make_xqute(**options) -> Xqute:
-        return Xqute(**{"job_metadir": tmp_path / "meta", **options})
-
-    return make_xqute
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.programs import PYTHON, ROOT, recorded, until, wait_for
+from tests.faults.programs import DAEMON, PYTHON, ROOT, recorded
+from tests.waiting import until, wait_for
 from xqute import JobKilled, JobStatus, XquteError, keeper, simplug
 from xqute.schedulers.local import ending, processes
 from xqute.schedulers.local.scheduler import LocalScheduler
@@ -25,17 +26,6 @@ async def end(job) -> None:
         await asyncio.wait([job.as_task()])
     job.as_task().exception()
 
-
-DAEMON = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if os.fork(): os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-os.chdir("/")
-open(sys.argv[1], "w").close()
-time.sleep(300)
-"""
 
 COMET = """
 import os, signal, sys, time

@@ -14,32 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import until
-from xqute import JobStatus, Xqute
+from tests.faults.programs import WARM
+from tests.waiting import until
+from xqute import JobStatus
 
 HERE = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def make(tmp_path):
-    def make_xqute(**options) -> Xqute:
-        return Xqute(**{"job_metadir": tmp_path / "meta", **options})
-
-    return make_xqute
 
 
 # A program of its own, under limits; it prints what became of its jobs
 
 PROGRAM = """
-import asyncio, json, logging, os, resource, sys, time
+import json, logging, os, resource, sys, time
 limits, jobs, forks, line, uid, wait = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-from xqute import Xqute
-async def warm_up():
-    xqute = Xqute(job_metadir="warm up")
-    await xqute.push(["true"])
-    await xqute.run_until_complete()
-asyncio.run(warm_up())  # everything is imported that another user could not read
 if uid:
     os.setgroups([]); os.setgid(uid); os.setuid(uid)
 async def main():
@@ -76,7 +63,7 @@ def run_limited(tmp_path):
                 if parent.stat().st_uid == os.getuid() and parent != Path("/"):
                     parent.chmod(parent.stat().st_mode | 0o011)
         program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, json.dumps([limits, jobs, forks, line, uid, 0])],
+            [sys.executable, "-c", WARM + PROGRAM, json.dumps([limits, jobs, forks, line, uid, 0])],
             cwd=place,
             env={**os.environ, "PYTHONPATH": str(HERE), "HOME": str(place)},
             stdout=subprocess.PIPE,

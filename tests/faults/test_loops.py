@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.faults.programs import descriptors, until, wait_for
+from tests.faults.programs import descriptors
+from tests.waiting import until, wait_for
 from xqute import JobStatus, Xqute
 from xqute.errors import NoEventLoop
 

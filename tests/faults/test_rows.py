@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import until
+from tests.faults.programs import DAEMON
+from tests.waiting import until
 from xqute import Job, JobFailed, JobKilled, JobStatus, simplug
 from xqute.schedulers.local import LocalScheduler
 
@@ -111,17 +112,6 @@ async def test_a_timeout_of_a_job_that_ignores_it_is_enforced_before_the_next_at
 
 
 # A job that ignores TERM, grandchildren and daemons
-
-
-DAEMON = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if os.fork(): os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-open(sys.argv[1], "w").close()
-time.sleep(300)
-"""
 
 
 async def test_a_job_that_ignores_term_is_killed_after_its_grace_and_that_is_verified(make, here, alive):

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.programs import killed_when_ready
 from xqute import JobStatus, StoreUnavailable, Xqute, XquteError
 from xqute.stores.sqlite import SqliteStore
 
@@ -42,12 +42,7 @@ asyncio.run(main())
 def killed(tmp_path):
     """A metadir whose manager was killed, its first job runs on, the others had ended; what they counted."""
     counted = tmp_path / "counted"
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, tmp_path / "meta", counted, tmp_path / "go"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    ) as program:  # fmt: skip
-        assert program.stdout.readline() == "ready\n"
-        program.send_signal(signal.SIGKILL)
+    killed_when_ready(KILLED, tmp_path / "meta", counted, tmp_path / "go")
     yield tmp_path / "meta", counted
     (tmp_path / "go").touch()
 

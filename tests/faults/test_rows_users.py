@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.faults.programs import WARM
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,14 +34,9 @@ int main(int count, char **words) {
 """
 
 PROGRAM = """
-import asyncio, json, logging, os, sys
+import json, logging, os, sys
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-from xqute import Xqute, XquteError
-async def warm_up():
-    xqute = Xqute(job_metadir="warm up")
-    await xqute.push(["true"])
-    await xqute.run_until_complete()
-asyncio.run(warm_up())  # everything is imported that another user could not read
+from xqute import XquteError
 here, uid = sys.argv[1], int(sys.argv[2])
 os.setgroups([]); os.setgid(uid); os.setuid(uid)
 from xqute.schedulers.local import ending
@@ -94,7 +91,7 @@ def test_a_process_of_another_user_that_can_not_be_killed_is_named_and_stays_kil
     subprocess.run(["cc", "-o", made, place / "root.c"], check=True, capture_output=True)
     made.chmod(0o4755)
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, place, str(UID)],
+        [sys.executable, "-c", WARM + PROGRAM, place, str(UID)],
         cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as program:  # fmt: skip
@@ -116,10 +113,3 @@ def test_a_process_of_another_user_that_can_not_be_killed_is_named_and_stays_kil
     assert told["status"] == "KILLING"
     assert str(pids[0]) in told["raised"] + told["reason"] + log
     assert (told["end"], told["beside"]) == ("KILLED", "FINISHED")
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

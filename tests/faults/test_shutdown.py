@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from tests.faults.programs import descriptors, recorded, running, until, wait_for
+from tests.faults.programs import descriptors, recorded, running
 from tests.traces import carriers
+from tests.waiting import until, wait_for
 from xqute import JobStatus, Xqute, metadir, plugin, simplug
 from xqute.engine.claimer import Claimer
 from xqute.engine.lifecycle import Lifecycle
@@ -210,6 +211,21 @@ def test_the_jobs_of_a_program_that_is_killed_by_force_run_on_and_say_how_they_e
     wait_for(lambda: alive() == {})
 
 
+@pytest.fixture
+def left_nothing(here, tmp_path, alive):
+    """That a program ends with this exit status, its jobs are in these, and nothing of them lives."""
+
+    def left_nothing(program, expected, became):
+        code, said = program.ended()
+
+        assert alive() == {}
+        assert code == expected, said
+        assert "Task was destroyed" not in said
+        assert recorded(tmp_path / "meta") == became
+
+    return left_nothing
+
+
 #: Where a program ends itself, and what its exit status is without any job.
 WAYS = {
     "sys.exit in the block": ("sys.exit(7)", 7),
@@ -228,7 +244,7 @@ WAYS = {
 
 @pytest.mark.parametrize(("line", "expected"), WAYS.values(), ids=WAYS.keys())
 def test_a_program_that_ends_itself_has_its_own_exit_status_and_leaves_nothing(
-    here, tmp_path, alive, start, line, expected
+    start, left_nothing, line, expected
 ):
     source = f"""
 def _interrupt():
@@ -242,12 +258,7 @@ async def main():
         {line}
 asyncio.run(main())
 """
-    code, said = start(source).ended()
-
-    assert alive() == {}
-    assert code == expected, said
-    assert "Task was destroyed" not in said
-    assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
+    left_nothing(start(source), expected, [JobStatus.KILLED] * 2)
 
 
 #: Hooks, and what becomes of two jobs when all their calls end the program: the first runs on until it is
@@ -265,7 +276,7 @@ ENDING_HOOKS = {
     ("line", "expected"), [("sys.exit(7)", 7), ("raise KeyboardInterrupt", -signal.SIGINT)]
 )
 def test_a_hook_that_ends_the_program_ends_it_and_the_run_winds_down(
-    here, tmp_path, alive, start, hook, became, line, expected
+    start, left_nothing, hook, became, line, expected
 ):
     arguments = "scheduler" if hook == "on_init" else "scheduler, job"
     end = "" if hook == "on_init" else "await until(lambda: there('up.1', 'session.1', '../meta/2/job.rc')); "
@@ -281,12 +292,7 @@ async def main():
     await xqute.run_until_complete()
 asyncio.run(main())
 """
-    code, said = start(source).ended()
-
-    assert alive() == {}
-    assert code == expected, said
-    assert "Task was destroyed" not in said
-    assert recorded(tmp_path / "meta") == list(became)
+    left_nothing(start(source), expected, list(became))
 
 
 @pytest.mark.parametrize("hook", ["on_job_killed", "on_complete", "on_shutdown"])
@@ -294,7 +300,7 @@ asyncio.run(main())
     ("line", "expected"), [("sys.exit(7)", 7), ("raise KeyboardInterrupt", -signal.SIGINT)]
 )
 def test_a_hook_that_ends_the_program_while_the_run_winds_down_leaves_nothing(
-    here, tmp_path, alive, start, hook, line, expected
+    start, left_nothing, hook, line, expected
 ):
     arguments = {"on_job_killed": "scheduler, job", "on_complete": "scheduler"}
     source = f"""
@@ -311,12 +317,7 @@ async def main():
     await running
 asyncio.run(main())
 """
-    code, said = start(source).ended()
-
-    assert alive() == {}
-    assert code == expected, said
-    assert "Task was destroyed" not in said
-    assert recorded(tmp_path / "meta") == [JobStatus.KILLED] * 2
+    left_nothing(start(source), expected, [JobStatus.KILLED] * 2)
 
 
 # What the host program had before

@@ -22,6 +22,13 @@ def slurm_conf():
     return done.stdout.strip().partition("SLURM_CONF=")[2]
 
 
+@pytest.fixture
+def slurm_clients(slurm_conf, monkeypatch):
+    """Its commands find it; the directory of its configuration."""
+    monkeypatch.setenv("SLURM_CONF", slurm_conf)
+    return Path(slurm_conf).parent
+
+
 @pytest.fixture(scope="session")
 def sge_cell():
     """The environment of a Grid Engine that runs: started if need be, and left running."""

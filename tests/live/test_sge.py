@@ -1,22 +1,18 @@
 """The scheduler of Grid Engine keeps every promise at a real Grid Engine."""
 
 import os
-import subprocess
 
 import pytest
 
-from tests.conformance.test_sge import Refusable, SgeConformance
+from tests.conformance.batches import SgeConformance
+from tests.live.clusters import run
 
 pytestmark = pytest.mark.live
 
 
-def ask(*argv):
-    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
-
-
 class RealSge(SgeConformance):
     def scheduler_of(self, **options):
-        scheduler = Refusable(scheduler_rate=None, **options)
+        scheduler = self.refusable(scheduler_rate=None, **options)
         scheduler.poll_seconds = scheduler.grace_seconds = 0.5
         return scheduler
 
@@ -31,7 +27,7 @@ class RealSge(SgeConformance):
     def connection(self, monkeypatch, sge_clients):
         self.environment = monkeypatch
         yield
-        ask("qmod", "-e", "all.q")
+        run("qmod", "-e", "all.q")
 
     def disconnect(self, scheduler):
         port = os.environ["SGE_QMASTER_PORT"]
@@ -39,8 +35,8 @@ class RealSge(SgeConformance):
         return lambda: self.environment.setenv("SGE_QMASTER_PORT", port)
 
     def hold(self, scheduler):
-        ask("qmod", "-d", "all.q")
-        return lambda: ask("qmod", "-e", "all.q")
+        run("qmod", "-d", "all.q")
+        return lambda: run("qmod", "-e", "all.q")
 
 
 class TestRealSge(RealSge):
@@ -48,7 +44,7 @@ class TestRealSge(RealSge):
 
 
 class TestRealSgeWithoutArrays(RealSge):
-    supports = tuple(name for name in SgeConformance.supports if name != "batch_submit")
+    supports = SgeConformance.without_arrays
     test_many_jobs_are_submitted_by_few_commands = None  # what it can't do is no skipped live test
 
     @pytest.fixture

@@ -4,51 +4,41 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance import tasks
+from tests.live.clusters import (
+    DEAF,
+    SECONDS,
+    held,
+    ran,
+    run,
+    standing_still,
+    stop_all,
+    trying_twice,
+    until,
+    without,
+)
 from xqute import JobStatus, Xqute
 from xqute.schedulers.sge import SgeScheduler
 from xqute.testing import toyprocs
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("sge_clients")]
 
-HERE = Path(__file__).parent
-SECONDS = 120
-
 
 @pytest.fixture
 def make(tmp_path):
     def make(**options):
-        scheduler = SgeScheduler(scheduler_rate=None, **options)
-        scheduler.poll_seconds, scheduler.grace_seconds = 1.0, 2.0
-        return Xqute(scheduler, job_metadir=tmp_path / "run", job_error_strategy="retry", job_num_retries=1)
+        return trying_twice(SgeScheduler(scheduler_rate=None, **options), tmp_path, grace=2.0)
 
     return make
-
-
-def run(*argv):
-    return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-async def until(condition, otherwise="it never came true"):
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  files of other processes have no events
-            await asyncio.sleep(0.05)
 
 
 def sleeper(here, then="sleep 60"):
     """A command that says that it runs, each time it does."""
     return f"echo $$ >>'{here}/ran'; {then}"
-
-
-def runs(here):
-    ran = here / "ran"
-    return ran.read_text().split() if ran.exists() else []
 
 
 @contextlib.contextmanager
@@ -91,7 +81,7 @@ async def test_a_job_that_runs_too_long_for_its_queue_is_a_timeout_and_was_asked
     polite = await xq.push(
         sleeper(tmp_path, f"trap \"echo >'{asked}'; exit 5\" TERM; sleep 60 & wait"), retries=0
     )
-    deaf = await xq.push(sleeper(tmp_path, "trap '' TERM; sleep 60; sleep 60"), retries=0)
+    deaf = await xq.push(sleeper(tmp_path, DEAF), retries=0)
     async with asyncio.timeout(SECONDS):
         await xq.run_until_complete()
 
@@ -115,36 +105,31 @@ async def test_a_soft_limit_of_time_is_a_timeout_and_asks(make, tmp_path):
 async def test_a_job_that_is_suspended_goes_on_as_if_nothing_had_been(make, tmp_path):
     """It is told by USR1, of which a command would die that does not know it."""
     xq = make()
-    go = tmp_path / "go"
-    job = await xq.push(sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done"))
+    job = await xq.push(sleeper(tmp_path, held(tmp_path)))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path))
+        await until(lambda: ran(tmp_path) and job.uid)
         run("qmod", "-sj", job.uid)
-        pid = runs(tmp_path)[0]
+        pid = ran(tmp_path)[0]
         await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
         run("qmod", "-usj", job.uid)
-        go.touch()
+        (tmp_path / "go").touch()
 
-    assert (job.status, job.start, len(runs(tmp_path))) == (JobStatus.FINISHED, 1, 1)
+    assert (job.status, job.start, len(ran(tmp_path))) == (JobStatus.FINISHED, 1, 1)
 
 
 async def test_a_kill_that_reaches_nobody_is_not_said_to_be_over(make, tmp_path):
     """A host whose daemon is gone is told nothing: the job was asked to stop, and runs on."""
     xq = make()
-    go = tmp_path / "go"
-    job = await xq.push(sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done"))
+    job = await xq.push(sleeper(tmp_path, held(tmp_path)))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path) and job.status is JobStatus.RUNNING)
-        run(HERE / "sge", "execd-kill")
-        try:
+        await until(lambda: ran(tmp_path) and job.status is JobStatus.RUNNING)
+        with without("sge", "execd-kill", "execd-start"):
             killing = asyncio.create_task(job.kill(grace=1))
             await until(lambda: state_of(job).startswith("d"))
             await asyncio.wait([killing], timeout=3)
-            lived = [job.status, killing.done(), bool(toyprocs.since(int(runs(tmp_path)[0])))]
-            go.touch()
+            lived = [job.status, killing.done(), bool(toyprocs.since(int(ran(tmp_path)[0])))]
+            (tmp_path / "go").touch()
             assert not await killing  # it had ended before
-        finally:
-            run(HERE / "sge", "execd-start")
 
     assert lived == [JobStatus.KILLING, False, True]
     assert job.status is JobStatus.FINISHED
@@ -167,11 +152,11 @@ async def test_a_job_whose_watcher_died_is_lost_in_its_words(make, tmp_path):
     xq = make()
     job = await xq.push(sleeper(tmp_path), retries=0)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path) and job.status is JobStatus.RUNNING)
+        await until(lambda: ran(tmp_path) and job.status is JobStatus.RUNNING)
         wrapper = int(job.status_file.read_text().split()[1])
         os.kill(shepherd_of(wrapper), signal.SIGKILL)
         await asyncio.wait([job.as_task()])
-    left = [int(pid) for pid in runs(tmp_path) if toyprocs.since(int(pid))]
+    left = [int(pid) for pid in ran(tmp_path) if toyprocs.since(int(pid))]
     toyprocs.send([wrapper, *left], signal.SIGKILL)
 
     assert (job.status, job.reason.code) == (JobStatus.FAILED, "LOST")
@@ -179,12 +164,12 @@ async def test_a_job_whose_watcher_died_is_lost_in_its_words(make, tmp_path):
 
 
 @pytest.mark.parametrize("several", [1, 3])
-@pytest.mark.parametrize("then", ["sleep 60", "trap '' TERM; sleep 60; sleep 60"], ids=["polite", "deaf"])
+@pytest.mark.parametrize("then", ["sleep 60", DEAF], ids=["polite", "deaf"])
 async def test_a_job_that_was_deleted_by_hand_says_so_and_is_not_tried_again(make, tmp_path, several, then):
     xq = make()
     jobs = await xq.push_many([sleeper(tmp_path, then)] * several)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: len(runs(tmp_path)) == several)
+        await until(lambda: len(ran(tmp_path)) == several and jobs[0].uid)
         run("qdel", jobs[0].uid)
         await asyncio.wait([jobs[0].as_task()])
         others = [job.status for job in jobs[1:]]
@@ -210,7 +195,7 @@ async def test_a_job_that_is_deleted_in_the_queue_again_and_again_has_an_end(mak
 
     assert (job.status, job.reason.code, job.start) == (JobStatus.FAILED, "LOST", 1)
     assert len(deleted) == 4
-    assert runs(tmp_path) == []
+    assert ran(tmp_path) == []
 
 
 async def test_a_job_in_error_waits_with_its_reason_and_can_be_killed(make, tmp_path):
@@ -223,21 +208,21 @@ async def test_a_job_in_error_waits_with_its_reason_and_can_be_killed(make, tmp_
 
     assert job.status is JobStatus.KILLED
     assert f"qstat -j {job.uid}" in said
-    assert runs(tmp_path) == []
+    assert ran(tmp_path) == []
 
 
 async def test_a_wrapper_that_is_killed_on_its_host_is_an_end(make, tmp_path):
     xq = make()
     job = await xq.push(sleeper(tmp_path))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path) and job.status is JobStatus.RUNNING)
+        await until(lambda: ran(tmp_path) and job.status is JobStatus.RUNNING)
         wrapper = int(job.status_file.read_text().split()[1])
         os.kill(wrapper, signal.SIGKILL)
         await asyncio.wait([job.as_task()])
 
     assert job.status is JobStatus.FAILED
     assert "a signal on its host" in str(job.reason)
-    await until(lambda: not any(toyprocs.since(int(pid)) for pid in runs(tmp_path)))
+    await until(lambda: not any(toyprocs.since(int(pid)) for pid in ran(tmp_path)))
 
 
 @pytest.mark.parametrize("rc", [99, 100])
@@ -247,7 +232,7 @@ async def test_return_codes_that_mean_something_to_it_mean_nothing_to_a_job(make
     async with asyncio.timeout(SECONDS):
         await xq.run_until_complete()
 
-    assert (job.status, job.rc, len(runs(tmp_path))) == (JobStatus.FAILED, rc, 1)
+    assert (job.status, job.rc, len(ran(tmp_path))) == (JobStatus.FAILED, rc, 1)
     await until(lambda: f" {job.uid} " not in run("qstat"))
 
 
@@ -259,7 +244,7 @@ async def test_arrays_are_no_larger_than_it_takes(make, tmp_path):
             report = await xq.run_until_complete()
 
     assert report.ok
-    assert len(runs(tmp_path)) == 12
+    assert len(ran(tmp_path)) == 12
     assert xq.scheduler.commands["qsub"] == 3
 
 
@@ -272,7 +257,7 @@ async def test_more_jobs_than_a_user_may_have_wait_for_the_others(make, tmp_path
 
     assert report.ok
     assert {(job.start, job.attempt) for job in jobs} == {(1, 1)}
-    assert len(runs(tmp_path)) == 5
+    assert len(ran(tmp_path)) == 5
 
 
 async def test_what_it_refuses_is_said_in_its_words(make):
@@ -294,17 +279,13 @@ async def test_a_line_of_a_command_is_no_directive(make, tmp_path):
 
 async def test_jobs_outlive_a_master_that_is_down_and_say_so(make, tmp_path):
     xq = make(scheduler_command_timeout=3)
-    go = tmp_path / "go"
-    jobs = await xq.push_many([sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done")] * 3)
+    jobs = await xq.push_many([sleeper(tmp_path, held(tmp_path))] * 3)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: len(runs(tmp_path)) == 3)
-        run(HERE / "sge", "qmaster-stop")
-        try:
+        await until(lambda: len(ran(tmp_path)) == 3)
+        with without("sge", "qmaster-stop", "qmaster-start"):
             await until(lambda: all("scheduler unreachable since" in str(job.reason) for job in jobs))
-        finally:
-            run(HERE / "sge", "qmaster-start")
         await until(lambda: {job.reason.code for job in jobs} == {"RUNNING"})
-        go.touch()
+        (tmp_path / "go").touch()
 
     assert [job.status for job in jobs] == [JobStatus.FINISHED] * 3
     assert {(job.start, job.attempt) for job in jobs} == {(1, 1)}
@@ -312,67 +293,50 @@ async def test_jobs_outlive_a_master_that_is_down_and_say_so(make, tmp_path):
 
 async def test_jobs_that_end_while_it_is_down_are_finished_all_the_same(make, tmp_path):
     xq = make(scheduler_command_timeout=3)
-    go = tmp_path / "go"
-    job = await xq.push(sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done; echo told"))
+    job = await xq.push(sleeper(tmp_path, f"{held(tmp_path)}; echo told"))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path))
-        run(HERE / "sge", "qmaster-stop")
-        try:
-            go.touch()
+        await until(lambda: ran(tmp_path))
+        with without("sge", "qmaster-stop", "qmaster-start"):
+            (tmp_path / "go").touch()
             assert await job == "told"
-        finally:
-            run(HERE / "sge", "qmaster-start")
 
 
 async def test_a_submission_that_nobody_answers_runs_once(make, tmp_path):
     xq = make(scheduler_command_timeout=2)
     await xq.scheduler.limits()
     jobs = await xq.push_many([sleeper(tmp_path, "true")] * 5)
-    pid = master()
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with standing_still(master()):
         running = asyncio.create_task(xq.run_until_complete())
         await until(lambda: "unreachable" in str(xq.jobs[0].reason))
-    finally:
-        os.kill(pid, signal.SIGCONT)
     async with asyncio.timeout(SECONDS):
         report = await running
 
     assert report.ok
-    assert len(runs(tmp_path)) == 5
+    assert len(ran(tmp_path)) == 5
     assert {(job.start, job.attempt) for job in jobs} == {(1, 1)}
 
 
 async def test_a_host_whose_daemon_is_gone_costs_no_job(make, tmp_path):
     xq = make()
-    go = tmp_path / "go"
-    job = await xq.push(sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done"))
+    job = await xq.push(sleeper(tmp_path, held(tmp_path)))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: runs(tmp_path))
-        run(HERE / "sge", "execd-kill")
-        try:
-            go.touch()
+        await until(lambda: ran(tmp_path))
+        with without("sge", "execd-kill", "execd-start"):
+            (tmp_path / "go").touch()
             await asyncio.wait([job.as_task()])
-        finally:
-            run(HERE / "sge", "execd-start")
 
-    assert (job.status, job.start, len(runs(tmp_path))) == (JobStatus.FINISHED, 1, 1)
+    assert (job.status, job.start, len(ran(tmp_path))) == (JobStatus.FINISHED, 1, 1)
 
 
 async def test_everything_is_deleted_by_one_command_and_confirmed(make, tmp_path):
     xq = make()
-    jobs = await xq.push_many([sleeper(tmp_path, "trap '' TERM; sleep 60; sleep 60")] * 20)
-    running = asyncio.create_task(xq.run_until_complete())
-    await until(lambda: len(runs(tmp_path)) == 20)
+    jobs = await xq.push_many([sleeper(tmp_path, DEAF)] * 20)
 
-    began = time.monotonic()
-    xq.request_stop("test")
-    async with asyncio.timeout(SECONDS):
-        await running
+    took = await stop_all(xq, tmp_path)
 
     assert {job.status for job in jobs} == {JobStatus.KILLED}
     assert xq.scheduler.commands["qdel"] == 1
-    assert time.monotonic() - began < 30
+    assert took < 30
     assert not [job for job in jobs if f" {job.uid.partition('.')[0]} " in run("qstat")]
 
 

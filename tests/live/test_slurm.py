@@ -1,10 +1,9 @@
 """The scheduler of Slurm keeps every promise at a real Slurm of four nodes."""
 
-import subprocess
-
 import pytest
 
-from tests.conformance.slurms import Refusable, SlurmConformance
+from tests.conformance.batches import SlurmConformance
+from tests.live.clusters import run
 
 pytestmark = pytest.mark.live
 
@@ -13,20 +12,19 @@ UNREACHABLE = "slurm_load_jobs error: Unable to contact slurm controller (connec
 
 class TestSlurm(SlurmConformance):
     @pytest.fixture(autouse=True)
-    def use(self, slurm_conf, monkeypatch, tmp_path):
-        monkeypatch.setenv("SLURM_CONF", slurm_conf)
+    def use(self, slurm_clients, tmp_path):
         self.broken = tmp_path / "broken"
         self.broken.write_text(f"#!/bin/sh\necho '{UNREACHABLE}' >&2\nexit 1\n")
         self.broken.chmod(0o700)
 
     @pytest.fixture
     def scheduler(self):
-        scheduler = Refusable(scheduler_rate=None)
+        scheduler = self.refusable(scheduler_rate=None)
         scheduler.poll_seconds = scheduler.grace_seconds = 0.3
         return scheduler
 
     def another(self, scheduler):
-        return Refusable(scheduler_rate=None)
+        return self.refusable(scheduler_rate=None)
 
     def disconnect(self, scheduler):
         scheduler.config.update(dict.fromkeys(scheduler.programs, str(self.broken)))
@@ -43,5 +41,5 @@ class TestSlurm(SlurmConformance):
 
 def partition_down(name):
     scontrol = ["scontrol", "update", f"partition={name}"]
-    subprocess.run([*scontrol, "state=down"], check=True)
-    return lambda: subprocess.run([*scontrol, "state=up"], check=True)
+    run(*scontrol, "state=down")
+    return lambda: run(*scontrol, "state=up")

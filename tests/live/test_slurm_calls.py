@@ -11,9 +11,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def xq(slurm_conf, monkeypatch, tmp_path):
-    monkeypatch.setenv("SLURM_CONF", slurm_conf)
-
+def xq(slurm_clients, tmp_path):
     def make(**options):
         xq = Xqute("slurm", job_metadir=tmp_path / "run", scheduler_rate=None, **options)
         xq.scheduler.poll_seconds, xq.scheduler.grace_seconds = 1.0, 4.0

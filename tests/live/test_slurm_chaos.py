@@ -4,15 +4,14 @@ import random
 import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.crash.sessions import Sessions
+from tests.live.clusters import HERE, run
 
 pytestmark = pytest.mark.live
 
-HERE = Path(__file__).parent
 JOBS, KILLS = 150, 8
 
 #: Says that it runs, and whether another execution of the same job does.
@@ -33,19 +32,11 @@ tell(ok=report.ok, counts={{status.name: count for status, count in report.count
 
 
 @pytest.fixture
-def sessions(tmp_path, monkeypatch, slurm_conf):
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.setenv("HERE", str(here))
-    monkeypatch.setenv("SLURM_CONF", slurm_conf)
+def sessions(here, slurm_clients):
     made = Sessions(here)
     yield made
     made.close()
     subprocess.run(["scancel", "--user=root"], check=False)
-
-
-def slurm(verb):
-    subprocess.run([HERE / "slurm", verb], check=True, capture_output=True)
 
 
 def lines(sessions, name):
@@ -62,12 +53,12 @@ def test_nothing_is_lost_and_nothing_runs_twice(sessions, request):
         time.sleep(chance.uniform(0.4, 3.0))
         away = kill % 3 == 2
         if away:
-            slurm("ctld-stop")
+            run(HERE / "slurm", "ctld-stop")
             time.sleep(chance.uniform(0.0, 1.0))
         session.kill()
         session.communicate()
         if away:
-            slurm("ctld-start")
+            run(HERE / "slurm", "ctld-start")
 
     said = sessions.end(sessions.start(TEXT), 200)
 

@@ -4,39 +4,35 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from xqute import JobStatus, Xqute
+from tests.live.clusters import (
+    DEAF,
+    HERE,
+    SECONDS,
+    held,
+    ran,
+    run,
+    standing_still,
+    stop_all,
+    trying_twice,
+    until,
+    without,
+)
+from xqute import JobStatus
 from xqute.schedulers.slurm import SlurmScheduler
 
-pytestmark = pytest.mark.live
-
-HERE = Path(__file__).parent
-SECONDS = 120
-
-
-@pytest.fixture(autouse=True)
-def conf(slurm_conf, monkeypatch):
-    monkeypatch.setenv("SLURM_CONF", slurm_conf)
-    return Path(slurm_conf)
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("slurm_clients")]
 
 
 @pytest.fixture
 def make(tmp_path):
     def make(**options):
-        scheduler = SlurmScheduler(scheduler_rate=None, **options)
-        scheduler.poll_seconds, scheduler.grace_seconds = 1.0, 4.0
-        return Xqute(scheduler, job_metadir=tmp_path / "run", job_error_strategy="retry", job_num_retries=1)
+        return trying_twice(SlurmScheduler(scheduler_rate=None, **options), tmp_path, grace=4.0)
 
     return make
-
-
-def run(*argv):
-    return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True).stdout
 
 
 def resume(node):
@@ -44,28 +40,17 @@ def resume(node):
     subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
 
 
-async def until(condition, otherwise="it never came true"):
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  files of other processes have no events
-            await asyncio.sleep(0.05)
-
-
 def sleeper(here, then="sleep 60"):
     """A command that says where it runs, each time it does."""
     return f"echo $SLURMD_NODENAME >>'{here}/ran'; {then}"
-
-
-def nodes_of(here):
-    ran = here / "ran"
-    return ran.read_text().split() if ran.exists() else []
 
 
 async def test_a_node_that_fails_costs_no_attempt_and_is_avoided(make, tmp_path):
     xq = make()
     job = await xq.push(sleeper(tmp_path, f"[ $(wc -l <'{tmp_path}/ran') -gt 1 ] || sleep 60"))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: nodes_of(tmp_path))
-        [node] = nodes_of(tmp_path)
+        await until(lambda: ran(tmp_path))
+        [node] = ran(tmp_path)
         run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         try:
             await asyncio.wait([job.as_task()])
@@ -73,7 +58,7 @@ async def test_a_node_that_fails_costs_no_attempt_and_is_avoided(make, tmp_path)
             resume(node)
 
     assert (job.status, job.start, job.attempt) == (JobStatus.FINISHED, 2, 1)
-    first, second = nodes_of(tmp_path)
+    first, second = ran(tmp_path)
     assert first != second
     assert "NODE_FAIL" in " ".join(str(line.reason) for line in await job.history())
 
@@ -82,7 +67,7 @@ async def test_a_job_that_runs_too_long_for_slurm_is_a_timeout(make, tmp_path):
     xq = make(slurm_time=1)
     job = await xq.push(sleeper(tmp_path, "sleep 200"), retries=0)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: nodes_of(tmp_path))
+        await until(lambda: ran(tmp_path) and job.uid)
         run("scontrol", "update", f"jobid={job.uid}", "EndTime=now+2")
         await asyncio.wait([job.as_task()])
 
@@ -94,7 +79,7 @@ async def test_a_job_that_was_cancelled_by_hand_says_so_and_is_not_tried_again(m
     xq = make()
     jobs = await xq.push_many([sleeper(tmp_path)] * several)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: len(nodes_of(tmp_path)) == several)
+        await until(lambda: len(ran(tmp_path)) == several and jobs[0].uid)
         run("scancel", jobs[0].uid)
         await asyncio.wait([jobs[0].as_task()])
         others = [job.status for job in jobs[1:]]
@@ -116,7 +101,7 @@ async def test_jobs_that_were_cancelled_in_the_queue_never_run(make, tmp_path):
         await asyncio.wait([job.as_task() for job in jobs])
 
     assert {(job.status, job.reason.code) for job in jobs} == {(JobStatus.FAILED, "KILLED")}
-    assert not nodes_of(tmp_path)
+    assert not ran(tmp_path)
 
 
 async def test_a_wrapper_that_was_killed_is_noticed(make, tmp_path):
@@ -141,58 +126,48 @@ async def test_a_job_that_takes_too_much_memory_ends_with_a_reason(make, tmp_pat
     assert job.reason.code in {"OOM", "SIGNAL", "LOST"}
 
 
-async def test_a_controller_that_stands_still_during_a_submission_costs_no_double_run(make, tmp_path, conf):
+async def test_a_controller_that_stands_still_during_a_submission_costs_no_double_run(
+    make, tmp_path, slurm_clients
+):
     xq = make()
     jobs = await xq.push_many([sleeper(tmp_path, "true")] * 5)
-    controller = int((conf.parent / "slurmctld.pid").read_text())
-    os.kill(controller, signal.SIGSTOP)
-    try:
+    with standing_still(int((slurm_clients / "slurmctld.pid").read_text())):
         running = asyncio.create_task(xq.run_until_complete())
         await until(lambda: xq.scheduler.commands["sbatch"] + xq.scheduler.commands["scontrol"])
         await asyncio.sleep(12)  # longer than its commands wait
-    finally:
-        os.kill(controller, signal.SIGCONT)
     async with asyncio.timeout(SECONDS):
         report = await running
 
     assert report.ok
-    assert len(nodes_of(tmp_path)) == len(jobs)
+    assert len(ran(tmp_path)) == len(jobs)
     assert {(job.start, job.attempt) for job in jobs} == {(1, 1)}
 
 
-async def test_a_submission_that_timed_out_and_was_taken_is_found_again(make, tmp_path, conf):
+async def test_a_submission_that_timed_out_and_was_taken_is_found_again(make, tmp_path, slurm_clients):
     xq = make()
     await xq.scheduler.limits()
     await xq.push_many([sleeper(tmp_path, "true")] * 5)
-    controller = int((conf.parent / "slurmctld.pid").read_text())
-    os.kill(controller, signal.SIGSTOP)
-    try:
+    with standing_still(int((slurm_clients / "slurmctld.pid").read_text())):
         running = asyncio.create_task(xq.run_until_complete())
         await until(lambda: "unreachable" in str(xq.jobs[0].reason))
-    finally:
-        os.kill(controller, signal.SIGCONT)
     async with asyncio.timeout(SECONDS):
         report = await running
 
     assert report.ok
-    assert len(nodes_of(tmp_path)) == 5
+    assert len(ran(tmp_path)) == 5
     assert xq.scheduler.commands["sbatch"] == 1
 
 
 async def test_jobs_outlive_a_controller_that_is_down_and_say_so(make, tmp_path):
     xq = make(scheduler_command_timeout=3)
-    go = tmp_path / "go"
-    jobs = await xq.push_many([sleeper(tmp_path, f"until [ -e '{go}' ]; do sleep 0.1; done")] * 3)
+    jobs = await xq.push_many([sleeper(tmp_path, held(tmp_path))] * 3)
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: len(nodes_of(tmp_path)) == 3)
-        run(HERE / "slurm", "ctld-stop")
-        try:
+        await until(lambda: len(ran(tmp_path)) == 3)
+        with without("slurm", "ctld-stop", "ctld-start"):
             await until(lambda: {job.reason.code for job in jobs} == {"UNREACHABLE"})
             said = str(jobs[0].reason)
-        finally:
-            run(HERE / "slurm", "ctld-start")
         await until(lambda: {job.reason.code for job in jobs} == {"RUNNING"})
-        go.touch()
+        (tmp_path / "go").touch()
 
     assert "scheduler unreachable since" in said
     assert [job.status for job in jobs] == [JobStatus.FINISHED] * 3
@@ -200,18 +175,13 @@ async def test_jobs_outlive_a_controller_that_is_down_and_say_so(make, tmp_path)
 
 async def test_everything_is_cancelled_by_one_command_and_confirmed(make, tmp_path):
     xq = make()
-    jobs = await xq.push_many([sleeper(tmp_path, "trap '' TERM; sleep 60; sleep 60")] * 20)
-    running = asyncio.create_task(xq.run_until_complete())
-    await until(lambda: len(nodes_of(tmp_path)) == 20)
+    jobs = await xq.push_many([sleeper(tmp_path, DEAF)] * 20)
 
-    began = time.monotonic()
-    xq.request_stop("test")
-    async with asyncio.timeout(SECONDS):
-        await running
+    took = await stop_all(xq, tmp_path)
 
     assert {job.status for job in jobs} == {JobStatus.KILLED}
     assert xq.scheduler.commands["scancel"] == 1
-    assert time.monotonic() - began < 30
+    assert took < 30
     there = run("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
     numbers = {job.uid for job in jobs}
     assert not [line for line in there if line.split()[0] in numbers]
@@ -234,11 +204,11 @@ async def test_a_start_that_outlives_its_node_can_not_write_what_counts(make, tm
     until_told = f"until [ -e '{tmp_path}/go'.$XQUTE_JOB_START ]; do sleep 0.1; done"
     job = await xq.push(sleeper(tmp_path, f"{until_told}; echo start $XQUTE_JOB_START"))
     async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: nodes_of(tmp_path))
-        [node] = nodes_of(tmp_path)
+        await until(lambda: ran(tmp_path))
+        [node] = ran(tmp_path)
         run(HERE / "slurm", "node-kill", node)
         try:
-            await until(lambda: len(nodes_of(tmp_path)) == 2)
+            await until(lambda: len(ran(tmp_path)) == 2)
             (tmp_path / "go.1").touch()
             await until((tmp_path / "run/1/job.retry/1/job.stdout").read_text)
             status = job.status
@@ -250,4 +220,4 @@ async def test_a_start_that_outlives_its_node_can_not_write_what_counts(make, tm
 
     assert not status.final
     assert (result, job.start, job.attempt, job.rc) == ("start 2", 2, 1, 0)
-    assert nodes_of(tmp_path)[1] != node
+    assert ran(tmp_path)[1] != node

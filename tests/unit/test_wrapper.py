@@ -1,5 +1,6 @@
 """The script that every job runs in, filled and run under each shell there is."""
 
+import contextlib
 import functools
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import wait_for
 from xqute.testing import toyprocs
 from xqute.wrapper import PRESCRIPT_FAILED, RETURNED, Script, fill, quote
 
@@ -676,14 +678,11 @@ ASKED = {"asked_by": ("USR2",), "ignored": ("USR1",)}
 
 def group(process) -> list[bytes]:
     """What the processes run that belong to a wrapper, and live."""
-    return [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in toyprocs.of_group(process.pid)]
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    running = []
+    for pid in toyprocs.of_group(process.pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            running.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return running
 
 
 @pytest.mark.parametrize(
@@ -696,28 +695,28 @@ def until(condition) -> None:
 def test_the_signal_a_scheduler_asks_by_arrives_as_term(shell, job, payload, end):
     process = started(shell, job, write(job, ["sh", "-c", payload], **ASKED))
 
-    until(lambda: {b"sleep\0009999\0", b"sleep\00060\0"} <= {*group(process)})
+    wait_for(lambda: {b"sleep\0009999\0", b"sleep\00060\0"} <= {*group(process)})
 
     os.killpg(process.pid, signal.SIGUSR1)
     os.killpg(process.pid, signal.SIGUSR2)
     process.wait(20)
 
     assert last_line(job) == end
-    until(lambda: not group(process))
+    wait_for(lambda: not group(process))
 
 
 def test_what_left_the_group_is_asked_too_and_ends_with_the_payload(shell, job):
     deaf = "trap '' TERM; echo $$ >deaf; sleep 60; :"
     line = f'setsid sh -c "{deaf}" & setsid sh -c "echo $$ >polite; sleep 60; :" & touch ready; exec sleep 60'
     process = started(shell, job, write(job, ["sh", "-c", line.replace("$$", r"\$\$")], **ASKED))
-    until(lambda: b"sleep\0009999\0" in group(process))
-    until(lambda: all((job / name).exists() and (job / name).read_text() for name in ("deaf", "polite")))
+    wait_for(lambda: b"sleep\0009999\0" in group(process))
+    wait_for(lambda: all((job / name).exists() and (job / name).read_text() for name in ("deaf", "polite")))
     pids = [int((job / name).read_text()) for name in ("deaf", "polite")]
 
     os.killpg(process.pid, signal.SIGUSR2)
     process.wait(20)
 
-    until(lambda: not any(toyprocs.since(pid) for pid in pids))
+    wait_for(lambda: not any(toyprocs.since(pid) for pid in pids))
     assert last_line(job) == "FAILED 143 TERM"
 
 
@@ -725,7 +724,7 @@ def test_who_hears_for_the_payload_leaves_with_it(shell, job):
     process = started(shell, job, write(job, ["sh", "-c", "touch ready; exit 3"], **ASKED))
 
     assert process.wait(20) == 3
-    until(lambda: not group(process))
+    wait_for(lambda: not group(process))
 
 
 @pytest.mark.parametrize(("rc", "told"), [(0, 0), (3, 3), (99, 1), (100, 1), (255, 255)])

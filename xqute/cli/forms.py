@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -109,10 +109,17 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, indent=2, default=str))
 
 
-def print_table(out: Out, headers: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """A table: with care for the width on a terminal, aligned columns without lines elsewhere."""
+def print_table(
+    out: Out, headers: Sequence[str], rows: Collection[Sequence[str | Text]], *, mostly_empty: str = ""
+) -> None:
+    """A table: with care for the width on a terminal, aligned columns without lines elsewhere.
+
+    The column `mostly_empty` is left out where it is empty.
+    """
+    kept = [n for n, name in enumerate(headers) if name != mostly_empty or any(row[n] for row in rows)]
+    headers = [headers[n] for n in kept]
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
-    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    cells = [[_text(row[n]) for n in kept] for row in rows]
     widths = [max(len(header), *(row[n].cell_len for row in cells)) for n, header in enumerate(headers)]
     if out.is_terminal:
         fit(widths, [header in _GIVE_WAY for header in headers], out.width - _GAP * len(headers))
@@ -126,6 +133,10 @@ def print_table(out: Out, headers: Sequence[str], rows: Iterable[Sequence[str | 
     with out.capture() as captured:
         out.print(table, crop=False)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _text(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(printable(cell))
 
 
 #: Blanks between two columns.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import Any, Final, TextIO
 
 from xqute.events import read_events
 from xqute.metadir import EVENTS, LOG
-from xqute.told import LogLine
+from xqute.told import LogLine, recorded, reported
 
 from .forms import clock, iso
 from .tailing import open_output, tame
@@ -97,9 +96,7 @@ def _number(level: str) -> int:
 
 def _read_reported(path: str, offset: int) -> tuple[list[LogLine], int]:
     events, after = read_events(path, offset)
-    return [
-        LogLine(0.0, (event.level or "info").upper(), event.text) for event in events if event.word == "log"
-    ], after
+    return reported(events), after
 
 
 def _read_records(path: str, offset: int) -> tuple[list[LogLine], int]:
@@ -112,23 +109,7 @@ def _read_records(path: str, offset: int) -> tuple[list[LogLine], int]:
     end = block.rfind(b"\n") + 1
     if not end and len(block) == BLOCK_BYTES:
         return [], offset + BLOCK_BYTES
-    return [line for text in block[:end].splitlines() if (line := _record(text)) is not None], offset + end
-
-
-def _record(text: bytes) -> LogLine | None:
-    try:
-        kept = json.loads(text)
-        return LogLine(
-            float(kept["date"]),
-            str(kept["level"]),
-            str(kept["text"]),
-            str(kept.get("logger") or ""),
-            str(kept.get("file") or ""),
-            int(kept.get("line") or 0),
-            str(kept.get("error") or ""),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None  # not one of ours
+    return recorded(block[:end].splitlines()), offset + end
 
 
 def shown(line: LogLine) -> str:

@@ -112,7 +112,7 @@ def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
         for number, run in enumerate(runs)
         if every or number < RUNS_SHOWN or run.standing is not Standing.FINISHED
     ]
-    cells = ((run.row.id, clock(run.row.created), run.state, run.counted, run.script) for run in shown)
+    cells = [(run.row.id, clock(run.row.created), run.state, run.counted, run.script) for run in shown]
     print_table(out, ("run", "created", "state", "jobs", "script"), cells)
     if len(shown) < len(runs):
         out.say(f"and {len(runs) - len(shown)} older, finished: --run all", "dim")
@@ -129,12 +129,7 @@ def _show_jobs(
     cells = [_cells(row, job, now, every=run is None, left=row.run in left) for row, job in listed]
     which = ["run"] if run is None else []
     headers = ["id", *which, "status", "attempt", "time", "progress", "title", "reason"]
-    progress = headers.index("progress")
-    if not any(line[progress] for line in cells):  # most jobs say nothing
-        headers.pop(progress)
-        for line in cells:
-            line.pop(progress)
-    print_table(out, headers, cells)
+    print_table(out, headers, cells, mostly_empty="progress")
     if more:
         out.say(f"only the first {jobs(len(listed))}: --limit shows more, --status fewer", "dim")
 

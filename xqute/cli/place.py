@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xqute.engine.holding import Holders
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
 from xqute.handing import Sources
 from xqute.job import Job
@@ -123,18 +125,12 @@ class Place:
         jobs = [self.job(row, groups.get(row.group, ())) for row in rows]
         waiting = [job for job in jobs if job.status is JobStatus.WAITING]
         known = await statuses_of(store, waiting)
-        queues = await self._queues(store, rows)
+        queue = Queue(store, time.time())
         told = []
         for row, job in zip(rows, jobs, strict=True):
-            waits = needs_reason(job, known) if job in waiting else queues.get(row.run)
+            waits = needs_reason(job, known) if job in waiting else await queue.why(row, job)
             told.append((row, self.job(row, job.given_needs, waits)))
         return told
-
-    async def _queues(self, store: Store, rows: Sequence[Row]) -> dict[str, Reason | None]:
-        """Why jobs that may run wait, by their run."""
-        wanted = {row.run for row in rows if row.status == JobStatus.QUEUED}
-        runs = {run.id: run for run in await store.runs()} if wanted else {}
-        return {id_: await queue_reason(store, runs.get(id_)) for id_ in wanted}
 
 
 async def statuses_of(store: Store, jobs: Sequence[Job]) -> dict[int, JobStatus]:
@@ -159,14 +155,53 @@ def missing_of(job: Job, known: Mapping[int, JobStatus]) -> list[int]:
     return [id_ for id_ in job.needs if id_ not in known or not known[id_].well]
 
 
-async def queue_reason(store: Store, run: RunRow | None) -> Reason | None:
-    """Why jobs of a run wait that may run: nobody runs them, or its forks are in use; else None."""
-    if run is None or deserted(run):
-        return Reason("STOPPED", {"by": "nobody runs its run"})
-    counts = await store.counts(run.id)
-    used = sum(count for status, count in counts.items() if JobStatus(status).live)
-    forks = json.loads(run.document).get("forks", 0)
-    return Reason("FORKS", {"used": used, "forks": forks}) if forks and used >= forks else None
+#: What holds all jobs of a run, and passes.
+_TROUBLE = frozenset({WaitReason.SCHEDULER_DOWN, WaitReason.SCHEDULER_FULL, WaitReason.DISK_FULL})
+
+
+class Queue:
+    """One look at why jobs wait that may run, as far as the store tells."""
+
+    def __init__(self, store: Store, now: float) -> None:
+        self._store = store
+        self._now = now
+        self._holders = Holders(store, now)
+        self._of_runs: dict[str, Reason | None] = {}
+        self._going: set[str] = set()
+
+    async def why(self, row: Row, job: Job) -> Reason | None:
+        """Nobody runs it, a limit or resources hold it, or what holds its whole run; None: none of these."""
+        if job.status is not JobStatus.QUEUED:
+            return None
+        run = next((run for run in await self._holders.runs() if run.id == row.run), None)
+        if run is None or deserted(run):
+            return Reason("STOPPED", {"by": "nobody runs its run"})
+        if job.kept_reason.code == WaitReason.RETRY_DELAY and job.after > self._now:
+            return None
+        held = None if row.owner else await self._holders.why(job, run)
+        if held or (held := await self._of_run(run)):
+            return held
+        # it was accepted for a run that goes on
+        return Reason("READY") if run.id in self._going and job.kept_reason.code == "ACCEPTED" else None
+
+    async def _of_run(self, run: RunRow) -> Reason | None:
+        if run.id not in self._of_runs:
+            self._of_runs[run.id] = await self._of_forks(run) or await self._of_trouble(run)
+        return self._of_runs[run.id]
+
+    async def _of_forks(self, run: RunRow) -> Reason | None:
+        counts = await self._store.counts(run.id)
+        used = sum(count for status, count in counts.items() if JobStatus(status).live)
+        if used:
+            self._going.add(run.id)
+        forks = json.loads(run.document).get("forks", 0)
+        return Reason("FORKS", {"used": used, "forks": forks}) if forks and used >= forks else None
+
+    async def _of_trouble(self, run: RunRow) -> Reason | None:
+        """What those were told that its process could not hand over: others wait for the same."""
+        rows = await self._store.page(Query(run.id, [JobStatus.QUEUED]))
+        told = (Reason(*json.loads(row.document)["reason"]) for row in rows if row.owner)
+        return next((reason for reason in told if reason.code in _TROUBLE), None)
 
 
 async def every_page(store: Store, query: Query) -> AsyncIterator[Row]:

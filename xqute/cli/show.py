@@ -211,9 +211,4 @@ def _show_history(out: Out, history: Sequence[Status]) -> None:
         ]
         for line in history
     ]
-    stage = headers.index("stage")
-    if not any(line[stage] for line in cells):  # most jobs say nothing
-        headers.pop(stage)
-        for line in cells:
-            line.pop(stage)
-    print_table(out, headers, cells)
+    print_table(out, headers, cells, mostly_empty="stage")

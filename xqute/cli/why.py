@@ -10,7 +10,7 @@ import rich_click as click
 from xqute.job import Job
 from xqute.printable import LISTED
 from xqute.rules.remedies import remedy
-from xqute.states import JobStatus, Reason, WaitReason
+from xqute.states import JobStatus, WaitReason
 from xqute.store import Row, RunRow, Store
 
 from .forms import Out, job_document, print_json, reason_document
@@ -43,7 +43,6 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     async with place.reading() as store:
         row, job = await place.find(store, id)
         run = await run_of(store, row)
-        await _look_at_limits(store, job)
         others = [other for _, other in await _blamed(place, store, job)]
     left = not job.status.final and deserted(run)
     blocked = job.reason.code == WaitReason.BLOCKED
@@ -61,24 +60,6 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     for other in others:
         out.say(f"  {other} {_stands(other)}")
     out.say(f"→ {todo}")
-
-
-#: Reasons of a job that would not start if its limit were free.
-_HELD_OTHERWISE = frozenset(
-    {WaitReason.PARKED, WaitReason.RETRY_DELAY, WaitReason.SCHEDULER_DOWN, WaitReason.DISK_FULL}
-)
-
-
-async def _look_at_limits(store: Store, job: Job) -> None:
-    """A job that may run may be held by a limit of the whole store, which its row does not say."""
-    limit = job.call.options.limit
-    if limit is None or job.status is not JobStatus.QUEUED or job.reason.code in _HELD_OTHERWISE:
-        return
-    key, own = limit
-    most = (await store.limits()).get(key, own or None)
-    used = (await store.claimed()).get(key, 0)
-    if most is not None and used >= most:
-        job.reason = Reason(WaitReason.LIMIT, {"task": key, "used": used, "limit": most})
 
 
 def _go_on(job: Job, run: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ..crash import crash_point
+from ..errors import StoreUnavailable
 from ..job import Job
-from ..settings import AHEAD
+from ..settings import AHEAD, HOLDERS_SECONDS
 from ..states import JobStatus, Reason
 from ..store import Row
+from .holding import Holders
 from .lifecycle import Lifecycle
 from .room import Live, Room, turn
 from .sharing import Chooser
@@ -28,6 +31,7 @@ class Claimer:
         self._lifecycle = lifecycle
         self._refuse = refuse
         self._ahead = AHEAD if room.scheduler.tells_ends else 0
+        self._look_again = 0.0
 
     async def claim(self) -> None:
         """Fill up, when there is something to fill up with."""
@@ -42,6 +46,26 @@ class Claimer:
         rows = await room.store.claim(room.owner, room.run, count, room.now(), chooser)
         crash_point("after jobs are claimed")
         self._take(rows, chooser.settle())
+        room.sharing.note(live.job for live in room.live.values())
+        await self._look_for_holders()
+
+    async def _look_for_holders(self) -> None:
+        """A limit may be held by jobs of other runs, and one of those by nobody who lives: say so."""
+        sharing, now = self._room.sharing, asyncio.get_running_loop().time()
+        limited = sharing.limited
+        if not limited or now < self._look_again:
+            return
+        self._look_again = now + HOLDERS_SECONDS
+        mine = Counter((live.job.call.options.limit or ("",))[0] for live in self._room.live.values())
+        holders = Holders(self._room.store, self._room.now())
+        try:
+            sharing.others = {
+                key: (await holders.of_limit(key, reason, self._room.run)).detail
+                for key, reason in limited.items()
+                if reason.detail["used"] > mine[key]
+            }
+        except StoreUnavailable:
+            return  # it is only told a little later
 
     def _chooser(self, count: int) -> Chooser:
         """Decides who is claimed, where jobs share something; those are not claimed ahead of free forks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import StoreUnavailable
 from ..job import Job
@@ -32,6 +33,8 @@ class Sharing:
         keys: The names of the limits that the store has.
         held: Why the jobs of a kind may not start now, as the last choice found.
         since: How long they have waited for resources; loop time.
+        peaks: The most that was in use of what is counted, by name.
+        others: By the names of limits that jobs of other runs hold, too: who does, as in `Holders.of_limit`.
     """
 
     total: Mapping[str, float] = field(default_factory=dict)
@@ -40,6 +43,8 @@ class Sharing:
     keys: set[str] = field(default_factory=set)
     held: dict[Kind, Reason] = field(default_factory=dict)
     since: dict[Kind, float] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     async def declare(self, store: Store) -> None:
         """Tell the store the limits that were given, once, and learn which it has."""
@@ -67,7 +72,12 @@ class Sharing:
     def in_use(self, jobs: Iterable[Job]) -> dict[str, Use]:
         """How much of each resource claimed jobs take."""
         used = self.used(jobs)
-        return {name: Use(used[name], total) for name, total in self.total.items()}
+        return {name: Use(used[name], total, self.peaks.get(name, 0.0)) for name, total in self.total.items()}
+
+    def note(self, jobs: Iterable[Job]) -> None:
+        """These are claimed now: was as much in use before?"""
+        for name, used in self.used(jobs).items():
+            self.peaks[name] = max(used, self.peaks.get(name, 0.0))
 
     @staticmethod
     async def limits_in_use(store: Store) -> dict[str, Use]:
@@ -80,12 +90,17 @@ class Sharing:
 
     def why(self, job: Job) -> Reason | None:
         """Why a job that may run is not started; None: it is not held, as far as is known."""
-        return self.held.get(kind_of(job.call.options, job.next_attempt)) if self.held else None
+        kind = kind_of(job.call.options, job.next_attempt)
+        reason = self.held.get(kind)
+        others = self.others.get(kind.key)
+        if reason is None or reason.code != WaitReason.LIMIT or others is None:
+            return reason
+        return Reason(reason.code, {**others, **reason.detail})
 
     @property
-    def limited(self) -> bool:
-        """Whether jobs are held that another process may let go."""
-        return any(reason.code == WaitReason.LIMIT for reason in self.held.values())
+    def limited(self) -> dict[str, Reason]:
+        """The limits that hold jobs, which another process may let go; by their names."""
+        return {kind.key: reason for kind, reason in self.held.items() if reason.code == WaitReason.LIMIT}
 
 
 class Chooser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +53,7 @@ class Calling:
         self.killing = killing
         self.loaded: Loaded | None = None
         self.required: dict[int, tuple[Any, Sequence[Any]]] = {}
-        self.equal: Counter[str] = Counter()
+        self.equal: dict[str, int] = {}
         self._pid = os.getpid()
 
     @property

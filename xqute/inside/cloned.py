@@ -6,30 +6,36 @@ import atexit
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Final
+
+#: The handlers of `logging` that need no shutting down: the last resort and the job's own.
+_QUIET_HANDLERS: Final = 2
 
 
-def be_yourself() -> None:
-    """Forget what the copied process is to do at its end, and draw other random numbers than it would.
+def first_steps() -> list[Callable[[], object]]:
+    """What a copy of this process has to do first, as far as what is imported here asks for it.
 
-    What a module registered when it was imported is of the process that imported it: a temporary
+    A copy forgets what the copied process is to do at its end, and draws other random numbers than it
+    would. What a module registered when it was imported is of the process that imported it: a temporary
     directory that is deleted at the end is deleted once, and not by the first of its copies.
     """
-    atexit._clear()  # noqa: SLF001  no other way is there
-    _forget_finalizers()
+    steps: list[Callable[[], object]] = [atexit._clear]  # noqa: SLF001  no other way is there
+    if weakref.finalize._registered_with_atexit:  # type: ignore[attr-defined]  # noqa: SLF001
+        steps.append(_forget_finalizers)
     pools: Any = sys.modules.get("multiprocessing.util")
     if pools is not None:
-        atexit.register(pools._exit_function)  # noqa: SLF001
+        steps.append(partial(atexit.register, pools._exit_function))  # noqa: SLF001
     numpy_random: Any = sys.modules.get("numpy.random")
     if numpy_random is not None:  # the standard library's own does so by itself
-        numpy_random.seed()
+        steps.append(numpy_random.seed)
+    return steps
 
 
 def _forget_finalizers() -> None:
     finalize: Any = weakref.finalize
-    if not finalize._registered_with_atexit:  # noqa: SLF001
-        return
     for info in list(finalize._registry.values()):  # noqa: SLF001  as multiprocessing does
         info.atexit = False
     finalize._registered_with_atexit = False  # noqa: SLF001
@@ -47,7 +53,7 @@ def run_exits() -> None:
     if threading.active_count() > 1:
         wait_for_threads()
     logging: Any = sys.modules.get("logging")
-    if logging is not None and len(logging._handlerList) > 1:  # noqa: SLF001  the first is the last resort
+    if logging is not None and len(logging._handlerList) > _QUIET_HANDLERS:  # noqa: SLF001
         logging.shutdown()
     if atexit._ncallbacks():  # noqa: SLF001
         with suppress(Exception):  # Python has said what it was

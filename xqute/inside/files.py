@@ -10,6 +10,8 @@ from typing import BinaryIO, Final
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
+_READ_BYTES: Final = 1 << 16
+
 #: No regular file is there: nothing, a link, a socket, or something else on the way to it.
 _NOT_THERE: Final = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
 
@@ -36,18 +38,47 @@ def open_regular(path: str, *, follow: bool = False) -> BinaryIO | None:
     return os.fdopen(fd, "rb")
 
 
-def make_new(path: str) -> BinaryIO:
-    """Make a file, in the place of whatever is there, and never through a link.
+def read_all(path: str) -> bytes:
+    """What a file of ours holds.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = piece = os.read(fd, os.fstat(fd).st_size)
+        while piece:
+            piece = os.read(fd, _READ_BYTES)
+            content += piece
+        return content
+    finally:
+        os.close(fd)
+
+
+def make_new(path: str) -> int:
+    """Make a file, in the place of whatever is there, and never through a link; returns its descriptor.
 
     Raises:
         OSError: It can't be made.
     """
     try:
-        fd = os.open(path, _NEW, 0o600)
+        return os.open(path, _NEW, 0o600)
     except FileExistsError:
         os.unlink(path)
-        fd = os.open(path, _NEW, 0o600)
-    return os.fdopen(fd, "w+b")
+        return os.open(path, _NEW, 0o600)
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Make a file and write it.
+
+    Raises:
+        OSError: It can't be made, or not be written.
+    """
+    fd = make_new(path)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
 
 
 def write_whole(path: str, data: bytes) -> None:
@@ -57,6 +88,17 @@ def write_whole(path: str, data: bytes) -> None:
         OSError: It can't be written.
     """
     part = f"{path}.part"
-    with make_new(part) as file:
-        file.write(data)
+    write_new(part, data)
     os.replace(part, path)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write to a file until nothing is left: the kernel takes 2 GiB at most.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    written = os.write(fd, data)
+    while written < len(data):
+        data = memoryview(data)[written:]
+        written = os.write(fd, data)

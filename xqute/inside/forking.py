@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from .cloned import be_yourself, run_exits
+from .cloned import first_steps, run_exits
 from .handlers import DEFAULT, set_handler
 from .killing import KILLING
 from .line import ENDED, PACKET, RECORD, SPARE, SPARES, Face, Manager, directory_of
@@ -102,6 +102,7 @@ def warm(script: str, face: Face) -> None:
         return _wrapped(script, payload, lambda _: None, lambda: None)
 
     rehearse(payload, do)
+    place.stay()
     gc.collect()
     gc.freeze()
 
@@ -123,6 +124,7 @@ class Forking:
         """None is made yet."""
         self._manager = manager
         self._face = face
+        self._first_steps = first_steps()
         self._spares: dict[int, int] = {}
         self._directories: dict[int, str] = {}
         self._slots: dict[int, int] = {}
@@ -204,7 +206,8 @@ class Forking:
             payload = read_payload(script)
         except Exception:  # noqa: BLE001  a script that was put away, a directory that is gone
             return _NO_SCRIPT
-        be_yourself()
+        for step in self._first_steps:
+            step()
         KILLING._known_to_forks = False  # noqa: SLF001
         self._face.show(payload["wrap"]["env"]["XQUTE_JOB"], script)
         if not self._manager.lives():
@@ -262,7 +265,7 @@ class Forking:
         number, _, script = packet.partition(b" ")
         orders = self._spares.pop(int(number), None)
         if orders is not None:  # else it ended, and that was told
-            self._directories[int(number)] = os.path.dirname(os.fsdecode(script))
+            self._directories[int(number)] = directory_of(os.fsdecode(script))
             try:
                 os.write(orders, script)
             except OSError:  # it has just ended
@@ -279,7 +282,6 @@ class Forking:
 
 def call(script: str, payload: Mapping[str, Any], wrapping: Wrapping, leave: Callable[[], None]) -> int:
     """Do the call of a job, and what a program does at its end."""
-    sys.argv[1:] = [script]
     rc = run(script, payload)
     leave()
     if KILLING.asked:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final
 
 from ..errors import JobKilled
+from .handlers import DEFAULT, handler_of, set_handler
 
 #: The return code of a call that was ended by SIGTERM, as shells tell it.
 RC: Final = 128 + signal.SIGTERM
@@ -43,7 +44,7 @@ class Killing:
         self.asked = False
         self.cancel = None
         self._interruptible = True
-        signal.signal(signal.SIGTERM, self._ask)
+        set_handler(signal.SIGTERM, self._ask)
 
     def spare(self) -> None:
         """From now on the signal is only remembered: what is left to do is to write how it ended."""
@@ -60,8 +61,8 @@ class Killing:
 
     def _forget(self) -> None:
         # To ask for a method twice gives two objects that are equal.
-        if signal.getsignal(signal.SIGTERM) == self._ask:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if handler_of(signal.SIGTERM) == self._ask:
+            set_handler(signal.SIGTERM, DEFAULT)
         self._release()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

@@ -169,4 +169,4 @@ class Manager:
 
 def directory_of(script: str) -> str:
     """The directory of a job, by its script."""
-    return os.path.dirname(script)
+    return script.rpartition("/")[0]

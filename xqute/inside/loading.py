@@ -14,13 +14,16 @@ from typing import Any, ClassVar, Final
 
 from ..errors import MetadirError, ResultTooLarge, XquteError
 from ..settings import RESULT_MAX_BYTES
-from .files import open_regular
+from .files import open_regular, read_all
 from .results import MAIN, RESULT, Unpickler, read_result
 
 #: Begins the last line of a script; the payload follows.
 MARK: Final = b"#xqute call "
 
 PLACES: Final = ".places"
+
+#: Used without what `json.loads` does around it, each piece of which costs a fresh copy of a process a page.
+_DECODER: Final = json.JSONDecoder()
 
 #: The submitter's main program is being imported: what it does at its top level, without a guard, would
 #: be done once per job. `Xqute(…)` refuses to be made meanwhile.
@@ -34,12 +37,11 @@ def read_payload(script: str) -> dict[str, Any]:
         XquteError: It says nothing of a call.
         OSError: It can't be read.
     """
-    with open(script, "rb") as file:
-        content = file.read().rstrip(b"\n")
+    content = read_all(script).rstrip(b"\n")
     line = content[content.rfind(b"\n") + 1 :]
     if not line.startswith(MARK):
         raise XquteError(f"{script} is no script of a Python call: its last line holds none")
-    payload: dict[str, Any] = json.loads(line[len(MARK) :])
+    payload: dict[str, Any] = _DECODER.raw_decode(line[len(MARK) :].decode())[0]
     return payload
 
 
@@ -48,6 +50,9 @@ class Place:
 
     #: Those that were read in this process, by their paths.
     _known: ClassVar[dict[str, Place]] = {}
+
+    #: The one where this process is, where nothing can have led it away since.
+    _entered: ClassVar[Place | None] = None
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         """The place as it was written at push."""
@@ -79,6 +84,9 @@ class Place:
         Raises:
             XquteError: This is another version of Python: what was pickled there can't be read here.
         """
+        if Place._entered is self:
+            return
+        Place._entered = None
         there, here = tuple(self._document["version"]), sys.version_info[:2]
         if there != here:
             wanted, ours = ".".join(map(str, there)), ".".join(map(str, here))
@@ -90,6 +98,11 @@ class Place:
         known = set(path)
         sys.argv[:] = [(self._document.get("main") or {}).get("file", "")]
         sys.path[:] = [*path, *(entry for entry in sys.path if entry not in known)]
+
+    def stay(self) -> None:
+        """Whoever is copied from this process need not enter again."""
+        self.enter()
+        Place._entered = self
 
     @property
     def main(self) -> types.ModuleType:
@@ -125,7 +138,7 @@ class Place:
 
     def import_module(self, name: str) -> types.ModuleType:
         """Import a module by its name."""
-        return self.main if self.is_main(name) else importlib.import_module(name)
+        return self.main if self.is_main(name) else sys.modules.get(name) or importlib.import_module(name)
 
 
 def _import_guarded(shown: str, load: Callable[[], types.ModuleType]) -> types.ModuleType:

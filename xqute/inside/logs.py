@@ -19,32 +19,38 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CL
 class JobLog(logging.Handler):
     """Appends each record to the log of the job. That it can't is no reason for a job to fail."""
 
-    #: The one of the job that this process does.
+    #: The one of this process.
     now: ClassVar[JobLog | None] = None
 
-    def __init__(self, directory: str) -> None:
-        """The file is made with the first record."""
+    def __init__(self) -> None:
+        """There is no job yet."""
         super().__init__()
-        self._path = f"{directory}/{LOG}"
+        self._path = ""
         self._fd = -1
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; and show it where Python would, if nobody else does."""
         try:
-            line = json.dumps(_document(record)).encode() + b"\n"
-            if self._fd < 0:
-                self._fd = os.open(self._path, _FLAGS, 0o600)
-            os.write(self._fd, line)
+            if self._path:
+                self._append(json.dumps(_document(record)).encode() + b"\n")
         except Exception:  # noqa: BLE001  a wrong argument of a record, a full disk, a link in its place
             self.handleError(record)
         last = logging.lastResort
         if last is not None and record.levelno >= last.level and logging.root.handlers == [self]:
             last.handle(record)
 
-    def close(self) -> None:
-        """Leave the root logger."""
-        logging.root.removeHandler(self)
-        super().close()
+    def _append(self, line: bytes) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self._path, _FLAGS, 0o600)
+        os.write(self._fd, line)
+
+    def begin(self, directory: str) -> None:
+        """From now on this is the log of this job; the file is made with the first record."""
+        self._path = f"{directory}/{LOG}"
+
+    def end(self) -> None:
+        """The job is over."""
+        self._path = ""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -82,13 +88,16 @@ def _configure(**given: Any) -> None:
 
 def listen(directory: str) -> JobLog:
     """Capture what is logged from now on; from INFO on, unless somebody chose a level already."""
-    root = logging.root
-    if not root.handlers and root.level == logging.WARNING:
-        root.setLevel(logging.INFO)
-    handler = JobLog.now = JobLog(directory)
-    root.addHandler(handler)
-    logging.basicConfig = _configure
-    return handler
+    log = JobLog.now
+    if log is None:
+        root = logging.root
+        if not root.handlers and root.level == logging.WARNING:
+            root.setLevel(logging.INFO)
+        log = JobLog.now = JobLog()
+        logging.basicConfig = _configure
+    log.begin(directory)
+    stay()
+    return log
 
 
 def stay() -> None:

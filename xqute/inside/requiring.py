@@ -63,8 +63,8 @@ def _look_up(calling: Calling, calls: Sequence[Call]) -> list[Call]:
             why = "; ".join(laid.unmatched) or "it needs something that can't be compared"
             raise OptionError(f"can't require {call!r}, which would not be known again: {why}")
         # The k-th of equal calls is the k-th job, as it is when a script is run again.
-        jobs, k = given.get(digest, ()), calling.equal[digest]
-        calling.equal[digest] += 1
+        jobs, k = given.get(digest, ()), calling.equal.get(digest, 0)
+        calling.equal[digest] = k + 1
         if k < len(jobs):
             calling.required[id(call)] = (call, jobs[k])  # kept, so that its identity stays its own
         else:

@@ -1,22 +1,22 @@
 """What a call returned: `job.result`, written whole or not at all, and read only when it is whole.
 
-The first line is `xqute result 1 <sha256 of the rest> <its length>`, the rest a pickle. Neither side
-holds a second copy of it.
+The first line is `xqute result 1 <BLAKE2b-256 of the rest> <its length>`, the rest a pickle. Neither
+side holds a second copy of a large one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
 import sys
 import types
 from collections.abc import Callable
+from hashlib import blake2b  # Python's own, where OpenSSL's digests cost a fresh copy of a process dearly
 from typing import Any, BinaryIO, Final
 
 from ..errors import MetadirError, XquteError
-from .files import make_new, open_regular
+from .files import make_new, open_regular, write_all, write_new
 from .reprs import shown
 
 RESULT: Final = "job.result"
@@ -32,23 +32,45 @@ TEXT_MAX_BYTES: Final = 4096
 _HEAD: Final = "xqute result 1 {} {:020d}\n"
 _HEAD_BYTES: Final = len(_HEAD.format("0" * 64, 0))
 _READ_BYTES: Final = 1 << 20
+_DIGEST_BYTES: Final = 32
 
 
 class _Digested:
-    """A file that digests what is written to it."""
+    """A file for a pickle, which gets its first line when the digest is known."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-        self.length = 0
+    def __init__(self, fd: int) -> None:
+        """Nothing is written yet."""
+        self._fd = fd
+        self._held = b""
+        self._digest = blake2b(digest_size=_DIGEST_BYTES)
+        self._length = 0
 
     def write(self, data: Any) -> int:
-        self._file.write(data)
-        self.digest.update(data)
+        """Write a piece; the first, which for most is the only one, waits for the first line."""
+        self._digest.update(data)
+        if not self._length and isinstance(data, bytes):
+            self._held = data
+            self._length = len(data)
+            return self._length
+        self._let_go()
         # Large buffers (of arrays) come as they are, and know their size in bytes only so.
-        written = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
-        self.length += written
-        return written
+        piece = memoryview(data).cast("B")
+        write_all(self._fd, piece)
+        self._length += len(piece)
+        return len(piece)
+
+    def _let_go(self) -> None:
+        if self._held or not self._length:
+            write_all(self._fd, _HEAD.format("0" * 64, 0).encode() + self._held)
+            self._held = b""
+
+    def end(self) -> None:
+        """All is written but the first line."""
+        head = _HEAD.format(self._digest.hexdigest(), self._length).encode()
+        if self._held:
+            write_all(self._fd, head + self._held)
+        else:
+            os.pwrite(self._fd, head, 0)
 
 
 def write_result(directory: str, value: Any) -> None:
@@ -64,14 +86,16 @@ def write_result(directory: str, value: Any) -> None:
     _refuse_call(value)
     path = f"{directory}/{RESULT}"
     part = f"{path}.part"
-    with make_new(part) as file:
-        try:
-            _pickle(file, value)
-        except (OSError, MemoryError):
-            raise
-        except Exception as exc:
-            sort = f"the result, a {type(value).__qualname__}, can't be pickled"
-            raise XquteError(f"{sort}: {type(exc).__name__}: {exc}; its text is in {TEXT}") from exc
+    fd = make_new(part)
+    try:
+        _pickle(fd, value)
+    except (OSError, MemoryError):
+        raise
+    except Exception as exc:
+        sort = f"the result, a {type(value).__qualname__}, can't be pickled"
+        raise XquteError(f"{sort}: {type(exc).__name__}: {exc}; its text is in {TEXT}") from exc
+    finally:
+        os.close(fd)
     os.replace(part, path)
 
 
@@ -100,26 +124,23 @@ def _write_text(path: str, value: Any) -> None:
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > TEXT_MAX_BYTES:
         data = data[: TEXT_MAX_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
-    with make_new(path) as file:
-        file.write(data)
+    write_new(path, data)
 
 
-def _pickle(file: BinaryIO, value: Any) -> None:
+def _pickle(fd: int, value: Any) -> None:
     for dump in (pickle.dump, _dump_by_value):
-        file.seek(0)
-        file.truncate()
-        file.write(_HEAD.format("0" * 64, 0).encode())
-        digested = _Digested(file)
+        file = _Digested(fd)
         try:
-            dump(value, digested, 5)
+            dump(value, file, 5)
         except (OSError, MemoryError, RecursionError):
             raise
         except Exception:
             if dump is _dump_by_value:
                 raise
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
             continue
-        file.seek(0)
-        file.write(_HEAD.format(digested.digest.hexdigest(), digested.length).encode())
+        file.end()
         return
 
 
@@ -205,7 +226,7 @@ def _verify(file: BinaryIO, path: str) -> bytes | None:
         raise MetadirError(f"{path} is no result: its first line is not that of one")
     if words[4].lstrip("0") != (str(length) if length else ""):
         raise MetadirError(f"{path} is not whole: it holds {length} bytes, and should hold {words[4]}")
-    digest = hashlib.sha256()
+    digest = blake2b(digest_size=_DIGEST_BYTES)
     while data := file.read(_READ_BYTES):
         digest.update(data)
         if len(data) == length:

@@ -43,7 +43,7 @@ def run(script: str, payload: Mapping[str, Any] | None = None) -> int:
         return _end(directory, script, payload)
     finally:
         Calling.now = None
-        log.close()
+        log.end()
         # Loaded by those who report something, and by nobody else.
         if (reporting := sys.modules.get("xqute.inside.reporting")) is not None:
             reporting.close()
@@ -53,7 +53,7 @@ def run(script: str, payload: Mapping[str, Any] | None = None) -> int:
 def _buffer_lines() -> None:
     """What a call prints is to be seen when it prints it, also when it is killed afterwards."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and not stream.line_buffering:
             stream.reconfigure(line_buffering=True)
 
 

@@ -105,12 +105,17 @@ class Wrapping:
             if not self._open_outputs():
                 return self._give_back(status)
             Wrapping.now = self
-            with suppress(OSError):
-                os.write(self._news, b"RUNNING %d\n" % self._pid)
+            self._write(b"RUNNING %d\n" % self._pid)
             return self.end(self._payload(call))
         finally:
             Wrapping.now = None
             os.close(self._news)
+
+    def _write(self, news: bytes) -> bool:
+        try:
+            return os.write(self._news, news) == len(news)
+        except OSError:
+            return False
 
     # Before it
 
@@ -128,9 +133,7 @@ class Wrapping:
         """Nothing ran: the start is given back."""
         for fd, _ in self._outputs:
             os.close(fd)
-        try:
-            os.write(self._news, RETURNED)
-        except OSError:
+        if not self._write(RETURNED):
             with suppress(OSError):
                 os.unlink(status)
         self._tell()
@@ -201,8 +204,7 @@ class Wrapping:
                 return rc
             # A full disk: the end is told when there is room again, after whatever part of a line got in.
             time.sleep(FULL_SECONDS)
-            with suppress(OSError):
-                os.write(self._news, b"\n")
+            self._write(b"\n")
         self._tell()
         return FENCED
 

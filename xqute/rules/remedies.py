@@ -19,7 +19,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     WaitReason.NEEDS: "wait for the jobs it needs; `xqute why` tells about each of them",
     WaitReason.BLOCKED: "`xqute why {cause}` says what is wrong there; mend it and run that job again: "
     "`await job.retry()` while its program runs, else `xqute resume`; this one follows",
-    WaitReason.READY: "it starts when a fork is free",
+    WaitReason.READY: "wait; when it does not start soon, the program that runs it knows why: "
+    "print `job.reason` there",
     WaitReason.LIMIT: "wait, or raise the limit with `await xq.set_limit({task!r}, …)`, also while it runs; "
     "jobs of a manager that died count until `xqute resume` sees what became of them",
     WaitReason.RESOURCES: "wait, or ask for less; `xqute ls --status live` shows who has it; resources= of "
@@ -81,7 +82,9 @@ def remedy(status: JobStatus, reason: Reason, id: int) -> str:
     """
     if status is JobStatus.FINISHED:
         return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
-    if (reason.code, status) == (EndReason.KILLED, JobStatus.KILLED) and reason.detail.get("by") != "request":
+    if reason.code == EndReason.KILLED and status is JobStatus.FAILED:
+        return "somebody ended it at its scheduler: `await job.retry()` or `xqute resume` runs it again"
+    if reason.code == EndReason.KILLED and reason.detail.get("by") != "request":
         return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
     if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
         return EXITS[reason.detail["rc"]]

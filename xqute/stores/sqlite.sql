@@ -1,8 +1,35 @@
--- The statements of SqliteStore. "-- name: a sentence" begins one; {row} stands for the section `row`.
+-- The statements of SqliteStore. "-- name: a sentence" begins one, and {name} stands for it below.
 
 -- row: The columns of a Row, in its order.
 id, run, status, priority, start, attempt, after, owner, uid, call, document,
 tree, depth, digest, need_group, parent
+
+-- ready: Jobs of a run that may be claimed.
+run = :run AND status = 2 AND owner = '' AND after = 0
+
+-- plain: Those of them that share nothing with others.
+{ready} AND limit_key || resources = ''
+
+-- sharing: The others.
+{ready} AND limit_key || resources <> ''
+
+-- rank: What says which of them is better, the less the better, after the kind of what it shares.
+limit_key, limit_most, resources, -priority, tree, -depth, id
+
+-- ours: The run is nobody else's.
+NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
+
+-- counts_still: Nobody has taken the job's run over from who writes, if that matters to it.
+(:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
+
+-- match: What a query may ask of a job.
+(:run IS NULL OR run = :run)
+    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
+    AND (:user IS NULL OR user = :user)
+    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
+    AND (:task IS NULL OR task = :task)
+    AND (NOT :top OR parent = 0)
+    AND (:archived IS NULL OR archived = :archived)
 
 -- begin: Take the lock of writers now, so that nothing can change between reading and writing.
 BEGIN IMMEDIATE
@@ -52,12 +79,9 @@ WHERE id IN (
 UPDATE job SET owner = :owner, start = start + 1
 WHERE id IN (
     SELECT id FROM job
-    WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources = ''
-        AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
-        AND NOT (:choosing AND EXISTS (
-            SELECT 1 FROM job INDEXED BY job_sharing
-            WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
-        ))
+    WHERE {plain}
+        AND {ours}
+        AND NOT (:choosing AND EXISTS (SELECT 1 FROM job INDEXED BY job_sharing WHERE {sharing}))
     ORDER BY priority DESC, tree, depth DESC, id
     LIMIT :count
 )
@@ -65,39 +89,39 @@ RETURNING {row}
 
 -- shares: Whether jobs that share something may run, of a run that is nobody else's.
 SELECT 1 FROM job INDEXED BY job_sharing
-WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
-    AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = :run AND run.owner NOT IN ('', :owner))
+WHERE {sharing}
+    AND {ours}
 LIMIT 1
 
 -- next_resources: The first kind behind another with the same limit, and its best job.
-SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
-WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+SELECT {rank} FROM job
+WHERE {sharing}
     AND limit_key = :key AND limit_most = :most AND resources > :resources
 ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
 LIMIT 1
 
 -- next_most: The same, with another number for the same limit.
-SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
-WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+SELECT {rank} FROM job
+WHERE {sharing}
     AND limit_key = :key AND limit_most > :most
 ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
 LIMIT 1
 
 -- next_key: The same, with another limit.
-SELECT limit_key, limit_most, resources, -priority, tree, -depth, id FROM job
-WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+SELECT {rank} FROM job
+WHERE {sharing}
     AND limit_key > :key
 ORDER BY limit_key, limit_most, resources, priority DESC, tree, depth DESC, id
 LIMIT 1
 
 -- plain_queue: The jobs that may run and share nothing, best first.
 SELECT -priority, tree, -depth, id FROM job
-WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources = ''
+WHERE {plain}
 ORDER BY priority DESC, tree, depth DESC, id
 
 -- queue: Those of one kind that share something, but for the best.
 SELECT -priority, tree, -depth, id FROM job
-WHERE run = :run AND status = 2 AND owner = '' AND after = 0 AND limit_key || resources <> ''
+WHERE {sharing}
     AND limit_key = :key AND limit_most = :most AND resources = :resources
 ORDER BY priority DESC, tree, depth DESC, id
 LIMIT -1 OFFSET 1
@@ -126,12 +150,12 @@ UPDATE job
 SET status = :status, attempt = :attempt, uid = :uid, document = :document, after = :after,
     owner = iif(:held, owner, ''), archived = :archived
 WHERE id = :id AND start = :start
-    AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
+    AND {counts_still}
 
 -- share: Keep what the next start of a job shares, when it is another than before; as `record`.
 UPDATE job SET limit_key = :key, limit_most = :most, resources = :resources
 WHERE id = :id AND start = :start
-    AND (:owner = '' OR (SELECT owner FROM run WHERE run.id = job.run) IN ('', :owner) IS NOT FALSE)
+    AND {counts_still}
 
 -- fence: What says whether a record counts.
 SELECT start, (SELECT owner FROM run WHERE run.id = job.run) FROM job WHERE id = ?
@@ -142,63 +166,35 @@ SELECT {row} FROM job WHERE id = ?
 -- page: Jobs that match, reading from the oldest on.
 SELECT {row} FROM job
 WHERE id > :beyond
-    AND (:run IS NULL OR run = :run)
-    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
-    AND (:user IS NULL OR user = :user)
-    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
-    AND (:task IS NULL OR task = :task)
-    AND (NOT :top OR parent = 0)
-    AND (:archived IS NULL OR archived = :archived)
+    AND {match}
 ORDER BY id
 LIMIT :limit
 
 -- page_of_status: Jobs of one run and status that match, however many others there are.
 SELECT {row} FROM job
 WHERE run = :run AND status = :status AND id > :beyond
-    AND (:user IS NULL OR user = :user)
-    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
-    AND (:task IS NULL OR task = :task)
-    AND (NOT :top OR parent = 0)
-    AND (:archived IS NULL OR archived = :archived)
+    AND {match}
 ORDER BY id
 LIMIT :limit
 
 -- page_of_name: Builds of one named call that match, however many other jobs there are.
 SELECT {row} FROM job
 WHERE name = :name AND name <> '' AND id > :beyond
-    AND (:run IS NULL OR run = :run)
-    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
-    AND (:user IS NULL OR user = :user)
-    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
-    AND (:task IS NULL OR task = :task)
-    AND (NOT :top OR parent = 0)
-    AND (:archived IS NULL OR archived = :archived)
+    AND {match}
 ORDER BY id
 LIMIT :limit
 
 -- page_newest: Jobs that match, reading from the newest on.
 SELECT {row} FROM job
 WHERE (:beyond = 0 OR id < :beyond)
-    AND (:run IS NULL OR run = :run)
-    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
-    AND (:user IS NULL OR user = :user)
-    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
-    AND (:task IS NULL OR task = :task)
-    AND (NOT :top OR parent = 0)
-    AND (:archived IS NULL OR archived = :archived)
+    AND {match}
 ORDER BY id DESC
 LIMIT :limit
 
 -- page_newest_of_name: Builds of one named call that match, reading from the newest on.
 SELECT {row} FROM job
 WHERE name = :name AND name <> '' AND (:beyond = 0 OR id < :beyond)
-    AND (:run IS NULL OR run = :run)
-    AND (:statuses = '' OR instr(:statuses, ',' || status || ','))
-    AND (:user IS NULL OR user = :user)
-    AND (:tag IS NULL OR instr(char(10) || tags || char(10), char(10) || :tag || char(10)))
-    AND (:task IS NULL OR task = :task)
-    AND (NOT :top OR parent = 0)
-    AND (:archived IS NULL OR archived = :archived)
+    AND {match}
 ORDER BY id DESC
 LIMIT :limit
 

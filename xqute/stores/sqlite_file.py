@@ -34,6 +34,7 @@ WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
 CHECKPOINT_WAIT_MS: Final = 200
 
 _SECTION: Final = re.compile(r"^-- (\w+): .*\n((?:(?!-- \w+: ).*\n?)*)", re.MULTILINE)
+_ABOVE: Final = re.compile(r"\{(\w+)\}")
 
 #: What a result code means (https://sqlite.org/rescode.html), and whether trying again can help.
 _MEANINGS: Final[Mapping[int, tuple[type[StoreError], str]]] = {
@@ -81,8 +82,10 @@ def is_locked(error: sqlite3.Error) -> bool:
 @cache
 def statements() -> Mapping[str, str]:
     """The statements by their names."""
-    sections = {name: body.strip() for name, body in _SECTION.findall(_read("sqlite.sql"))}
-    return {name: body.replace("{row}", sections["row"]) for name, body in sections.items()}
+    found: dict[str, str] = {}
+    for name, body in _SECTION.findall(_read("sqlite.sql")):
+        found[name] = _ABOVE.sub(lambda above: found[above[1]], body.strip())
+    return found
 
 
 @cache

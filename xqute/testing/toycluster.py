@@ -187,10 +187,16 @@ class ToyCluster:
 
     def fail_node(self, number: int | str) -> None:
         """End a job at once with what watches it, as when its host goes down: NODE_FAIL."""
+        self.strike(number, "NODE_FAIL")
+
+    def strike(self, number: int | str, state: str) -> None:
+        """End a job at once with what watches it, and call that so: OUT_OF_MEMORY, PREEMPTED."""
         with Table(str(self.home)) as table:
             job = table.jobs[int(number)]
             watching = job.supervisor if job.live and toyprocs.alive(job.supervisor) else None
             toyprocs.send(watching[:1] if watching else [], signal.SIGKILL)
+            if job.live:
+                job.finish(state)
         self._kill(int(number))
 
     def lose(self, number: int | str, *, kill: bool = True) -> None:

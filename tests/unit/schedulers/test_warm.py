@@ -1,6 +1,6 @@
 """Python calls in warm processes of the local scheduler: real processes, real files."""
 
-# ruff: noqa: ASYNC110, ASYNC220, ASYNC240  what would block a program is instant here
+# ruff: noqa: ASYNC220, ASYNC240  what would block a program is instant here
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.schedulers.hosting import BOUND, Host, alive, gone, opened, status
+from tests.waiting import until
 from xqute.inside.results import read_result
 from xqute.schedulers.local import LocalScheduler, processes, scheduler, starting, warm
 from xqute.states import FileState, Presence
@@ -150,12 +151,6 @@ def _plain(argument):
 
 def result(job):
     return read_result(f"{job.directory}/job.result", lambda: None)
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(BOUND):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -673,7 +668,8 @@ async def test_nothing_begins_that_a_dead_manager_handed_over(tmp_path, reuse) -
 HALTING = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tests.unit.schedulers.test_warm import Calls, opened, until
+from tests.unit.schedulers.test_warm import Calls, opened
+from tests.waiting import until
 from xqute.schedulers.local import LocalScheduler
 
 async def main(root, reuse):

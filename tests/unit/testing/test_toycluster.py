@@ -5,24 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from shlex import quote
 
 import pytest
 
+from tests.waiting import wait_for
 from xqute.testing import SurvivedError, ToyCluster, toycluster, toyprocs
 from xqute.testing.toycluster import FAULTS
 
 SECONDS = 30
-
-
-def until(condition, otherwise="it never came true"):
-    bound = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < bound, otherwise
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -73,7 +65,7 @@ def ended(cluster):
     """Wait for the end of a job; returns what the queue says of it: its state and why."""
 
     def ended(number):
-        until(lambda: not cluster.jobs()[number].live, f"job {number} never ended")
+        wait_for(lambda: not cluster.jobs()[number].live, f"job {number} never ended")
         job = cluster.jobs()[number]
         return f"{job.state} {job.reason}".strip()
 
@@ -99,7 +91,7 @@ def sleeper(path):
 
 
 def pid_in(path):
-    until(path.exists, f"no job wrote {path.name}")
+    wait_for(path.exists, f"no job wrote {path.name}")
     return int(path.read_text())
 
 
@@ -298,7 +290,7 @@ def test_a_job_of_a_failed_node_ends_without_a_word(cluster, submit, ended, tmp_
 
 def test_a_job_whose_supervisor_was_killed_has_lost_its_node(cluster, submit, ended) -> None:
     number = submit("sleep 60")
-    supervisor = until(lambda: cluster.jobs()[number].supervisor)
+    supervisor = wait_for(lambda: cluster.jobs()[number].supervisor)
 
     os.kill(supervisor[0], signal.SIGKILL)
 
@@ -324,7 +316,7 @@ def test_commands_hang_until_the_switch_is_off(cluster, script) -> None:
     hanging = subprocess.Popen(
         [cluster.bin / "toy-submit", script("exit 0")], stdout=subprocess.PIPE, text=True
     )
-    until(cluster.calls)
+    wait_for(cluster.calls)
     with pytest.raises(subprocess.TimeoutExpired):
         hanging.communicate(timeout=0.1)
     assert cluster.jobs() == {}
@@ -378,7 +370,7 @@ def test_a_running_job_can_be_lost(cluster, submit, run, tmp_path, kill) -> None
     cluster.lose(number, kill=kill)
 
     assert run("queue") == ""
-    assert until(lambda: bool(toyprocs.since(pid)) is not kill)
+    assert wait_for(lambda: bool(toyprocs.since(pid)) is not kill)
 
 
 def test_a_fault_that_nobody_knows_is_an_error(cluster) -> None:
@@ -446,12 +438,12 @@ def test_leaving_it_fails_when_a_supervisor_broke(tmp_path) -> None:
     script.write_text("#!/bin/sh\nsleep 60\n")
     cluster.__enter__()
     subprocess.run([cluster.bin / "toy-submit", script], check=True, capture_output=True)
-    session = until(lambda: cluster.jobs()[1].session)
+    session = wait_for(lambda: cluster.jobs()[1].session)
     table = cluster.home / "table.json"
     good = table.read_text()
     table.write_text("")
     os.killpg(session, signal.SIGKILL)
-    until((cluster.home / "supervisors.log").read_text)
+    wait_for((cluster.home / "supervisors.log").read_text)
     table.write_text(good)
 
     with pytest.raises(SurvivedError, match="supervisor of job 1"):
@@ -477,8 +469,8 @@ def test_jobs_end_with_the_program_that_was_killed(tmp_path) -> None:
 
     subprocess.run([sys.executable, "-c", KILLED, home, script, told], check=False, capture_output=True)
 
-    until(lambda: not toyprocs.since(pid_in(told)), "the job lives")
-    until(lambda: not toyprocs.marked(f"XQUTE_TOY_CLUSTER={home}"), "its supervisor lives")
+    wait_for(lambda: not toyprocs.since(pid_in(told)), "the job lives")
+    wait_for(lambda: not toyprocs.marked(f"XQUTE_TOY_CLUSTER={home}"), "its supervisor lives")
 
 
 def test_a_closed_cluster_takes_no_job(tmp_path) -> None:
