@@ -1,42 +1,28 @@
 """What happens at a real Grid Engine to jobs that wait in its queue, and to their numbers."""
 
 import asyncio
-import subprocess
 
 import pytest
 
-from xqute import JobStatus, Xqute
+from tests.live.clusters import SECONDS, run, trying_twice, until
+from xqute import JobStatus
 from xqute.schedulers.sge import SgeScheduler
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("sge_clients")]
-
-SECONDS = 120
 
 
 @pytest.fixture
 def make(tmp_path):
     def make(**options):
-        scheduler = SgeScheduler(scheduler_rate=None, **options)
-        scheduler.poll_seconds, scheduler.grace_seconds = 1.0, 2.0
-        return Xqute(scheduler, job_metadir=tmp_path / "run")
+        return trying_twice(SgeScheduler(scheduler_rate=None, **options), tmp_path, grace=2.0)
 
     return make
-
-
-def run(*argv):
-    return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def listed(number):
     """The states of what has this number."""
     lines = [line.split() for line in run("qstat").splitlines()]
     return [words[4] for words in lines if words[:1] == [number]]
-
-
-async def until(condition, otherwise="it never came true"):
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  files of other processes have no events
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +35,7 @@ async def until(condition, otherwise="it never came true"):
 )
 async def test_jobs_that_wait_too_long_are_taken_back(make, options, several, said):
     xq = make(scheduler_pending_timeout="2s", **options)
-    jobs = await xq.push_many([["true"]] * several)
+    jobs = await xq.push_many([["true"]] * several, retries=0)
 
     async with asyncio.timeout(SECONDS):
         await xq.run_until_complete()

@@ -5,18 +5,16 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from xqute import JobStatus, Presence, Xqute
+from tests.live.clusters import HERE, SECONDS, run, trying_twice, until
+from tests.waiting import wait_for
+from xqute import JobStatus, Presence
 from xqute.schedulers.slurm import SlurmScheduler
 
 pytestmark = pytest.mark.live
-
-HERE = Path(__file__).parent
-SECONDS = 120
 
 #: A squeue that lists no job that has ended, as where Slurm forgets them at once.
 FORGETFUL = """#!/bin/sh
@@ -39,10 +37,14 @@ def accounts():
             environment.setenv(name, value)
         home.mkdir(parents=True, exist_ok=True)
         try:
-            environment.setenv("SLURM_CONF", run(HERE / "slurm", "up").strip().partition("SLURM_CONF=")[2])
+            up = subprocess.run(
+                [HERE / "slurm", "up"], check=True, stdout=subprocess.PIPE, text=True, timeout=600
+            )
+            environment.setenv("SLURM_CONF", up.stdout.strip().partition("SLURM_CONF=")[2])
             run("sbatch", "--output=/dev/null", "--wrap=true")
             # the first accounts of all take a while
-            wait_for(lambda: "COMPLETED" in run("sacct", "--noheader", "--allocations", "--format=State"))
+            told = ["--noheader", "--allocations", "--format=State"]
+            wait_for(lambda: "COMPLETED" in run("sacct", *told), seconds=SECONDS)
             yield os.environ["SLURM_CONF"]
         finally:
             run(HERE / "slurm", "down")
@@ -56,30 +58,11 @@ def make(accounts, tmp_path, monkeypatch):
     shim.chmod(0o700)
 
     def make(**options):
-        scheduler = SlurmScheduler(scheduler_rate=None, squeue=str(shim), **options)
-        scheduler.poll_seconds, scheduler.grace_seconds = 1.0, 6.0
-        return Xqute(scheduler, job_metadir=tmp_path / "run")
+        return trying_twice(
+            SlurmScheduler(scheduler_rate=None, squeue=str(shim), **options), tmp_path, grace=6.0
+        )
 
     return make
-
-
-def run(*argv):
-    done = subprocess.run(list(map(str, argv)), check=False, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def wait_for(condition):
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.1)
-
-
-async def until(condition, otherwise="it never came true"):
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  files of other processes have no events
-            await asyncio.sleep(0.05)
 
 
 def ends(jobs):
@@ -91,7 +74,7 @@ async def test_ends_that_only_the_accounting_knows_have_their_reasons(make, tmp_
     xq = make(slurm_time=1)
     sleeps = f"echo $PPID >'{tmp_path}'/$XQUTE_JOB_ID; exec sleep 90"
     jobs = [
-        await xq.push(command, title=title)
+        await xq.push(command, title=title, retries=0)
         for title, command in (
             ("long", sleeps),
             ("cancelled", sleeps),

@@ -1,35 +1,22 @@
 """What happens at a real Slurm to jobs that wait in its queue, and to their numbers."""
 
 import asyncio
-import subprocess
 
 import pytest
 
-from xqute import JobStatus, Xqute
+from tests.live.clusters import SECONDS, run, trying_twice, until
+from xqute import JobStatus
 from xqute.schedulers.slurm import SlurmScheduler
 
-pytestmark = pytest.mark.live
-
-SECONDS = 120
-
-
-@pytest.fixture(autouse=True)
-def conf(slurm_conf, monkeypatch):
-    monkeypatch.setenv("SLURM_CONF", slurm_conf)
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("slurm_clients")]
 
 
 @pytest.fixture
 def make(tmp_path):
     def make(**options):
-        scheduler = SlurmScheduler(scheduler_rate=None, **options)
-        scheduler.poll_seconds, scheduler.grace_seconds = 1.0, 2.0
-        return Xqute(scheduler, job_metadir=tmp_path / "run")
+        return trying_twice(SlurmScheduler(scheduler_rate=None, **options), tmp_path, grace=2.0)
 
     return make
-
-
-def run(*argv):
-    return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True).stdout.strip()
 
 
 def states(*numbers):
@@ -39,16 +26,10 @@ def states(*numbers):
     return set(listed.split())
 
 
-async def until(condition, otherwise="it never came true"):
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110  files of other processes have no events
-            await asyncio.sleep(0.05)
-
-
 @pytest.mark.parametrize("several", [1, 3])
 async def test_jobs_that_wait_too_long_are_taken_back(make, several):
     xq = make(slurm_hold=True, scheduler_pending_timeout="2s")
-    jobs = await xq.push_many([["true"]] * several)
+    jobs = await xq.push_many([["true"]] * several, retries=0)
 
     async with asyncio.timeout(SECONDS):
         await xq.run_until_complete()
@@ -62,7 +43,8 @@ async def test_jobs_that_wait_too_long_are_taken_back(make, several):
 @pytest.mark.parametrize("array", ["", "--array=1-3"])
 async def test_a_number_that_is_a_strangers_is_not_cancelled(make, tmp_path, monkeypatch, array):
     monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
-    stranger = run("sbatch", "--parsable", "--hold", "--output=/dev/null", *array.split(), "--wrap=true")
+    words = ["--parsable", "--hold", "--output=/dev/null", *array.split(), "--wrap=true"]
+    stranger = run("sbatch", *words).strip()
     xq = make()
     job = await xq.push(f"touch '{tmp_path}/began'; sleep 60")
     async with asyncio.timeout(SECONDS), xq:

@@ -5,48 +5,14 @@ import subprocess
 
 import pytest
 
-from xqute import JobStatus, Xqute
-from xqute.schedulers.sge import SgeScheduler
-from xqute.schedulers.slurm import SlurmScheduler
-from xqute.testing import ToyCluster, toyprocs
+from tests.batches import SGE, SLURM
+from tests.faults.batch.jobs import SECONDS
+from tests.waiting import until
+from xqute import JobStatus
+from xqute.testing import toyprocs
 from xqute.testing.toycore import Table
-from xqute.testing.toysge import Sge
-from xqute.testing.toyslurm import Slurm
 
-SECONDS = 60
-
-CANCEL = {Slurm: "scancel", Sge: "qdel"}
-SUBMIT = {Slurm: ["sbatch"], Sge: ["qsub", "-terse"]}
-WAITS = {Slurm: "PENDING (Resources)", Sge: "qw (waiting)"}
-
-slurm = pytest.mark.parametrize("face", [Slurm])
-both = pytest.mark.parametrize("face", [Slurm, Sge])
-
-
-@pytest.fixture
-def cluster(tmp_path, face):
-    with ToyCluster(tmp_path / "cluster", face=face, slots=8, grace=0.5, keep=60, escaped=True) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def make(cluster, face, tmp_path):
-    def make(**options):
-        kind = SlurmScheduler if face is Slurm else SgeScheduler
-        scheduler = kind(scheduler_rate=None, **{**cluster.options, **options})
-        scheduler.poll_seconds = scheduler.grace_seconds = 0.4
-        return Xqute(scheduler, job_metadir=tmp_path / "run", store="memory://")
-
-    return make
-
-
-async def until(condition, otherwise="it never came true"):
-    try:
-        async with asyncio.timeout(SECONDS):
-            while not condition():  # noqa: ASYNC110  files and answers of other processes have no events
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(otherwise) from None
+WAITS = {SLURM: "PENDING (Resources)", SGE: "qw (waiting)"}
 
 
 def live(cluster):
@@ -60,8 +26,7 @@ def by_hand(cluster, *words):
 # Waiting too long
 
 
-@both
-async def test_jobs_that_wait_too_long_are_taken_out_of_the_queue_by_one_command(make, cluster, face):
+async def test_jobs_that_wait_too_long_are_taken_out_of_the_queue_by_one_command(make, cluster, batch):
     xq = make(scheduler_pending_timeout="1s")
     cluster.hold()
     jobs = await xq.push_many([["true"]] * 3)
@@ -69,13 +34,12 @@ async def test_jobs_that_wait_too_long_are_taken_out_of_the_queue_by_one_command
     async with asyncio.timeout(SECONDS):
         await xq.run_until_complete()
 
-    assert {str(job.reason) for job in jobs} == {f"PENDING_TIMEOUT after 1 s: {WAITS[face]}"}
+    assert {str(job.reason) for job in jobs} == {f"PENDING_TIMEOUT after 1 s: {WAITS[batch]}"}
     assert {(job.status, job.start) for job in jobs} == {(JobStatus.FAILED, 1)}
-    assert len(cluster.calls(CANCEL[face])) == 1
+    assert len(cluster.calls(batch.cancel)) == 1
     assert not live(cluster)
 
 
-@both
 async def test_a_job_that_waited_too_long_is_tried_again_like_any_failure(make, cluster):
     xq = make(scheduler_pending_timeout="1s")
     let_go = cluster.hold()
@@ -89,7 +53,6 @@ async def test_a_job_that_waited_too_long_is_tried_again_like_any_failure(make, 
     assert (result, job.status, job.start) == ("ran", JobStatus.FINISHED, 2)
 
 
-@both
 async def test_a_job_that_runs_for_longer_than_it_may_wait_goes_on(make, cluster, tmp_path):
     xq = make(scheduler_pending_timeout="1s")
     job = await xq.push(f"until [ -e '{tmp_path}/go' ]; do sleep 0.02; done")
@@ -105,9 +68,8 @@ async def test_a_job_that_runs_for_longer_than_it_may_wait_goes_on(make, cluster
 # Numbers that are given again
 
 
-@both
 async def test_a_number_that_was_given_to_a_stranger_is_not_cancelled(
-    make, cluster, face, tmp_path, monkeypatch
+    make, cluster, batch, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
     xq = make()
@@ -122,20 +84,20 @@ async def test_a_number_that_was_given_to_a_stranger_is_not_cancelled(
         await until(lambda: not any(map(toyprocs.alive, watching)))  # it would tell of an end by this number
         with Table(str(cluster.home)) as table:
             table.last = 0
-        by_hand(cluster, *SUBMIT[face], stranger)
+        by_hand(cluster, batch.submit, stranger)
         assert [str(one.id) for one in live(cluster)] == [job.uid]
         await job.kill()
         await asyncio.wait([job.as_task()])
 
     assert job.status is JobStatus.KILLED
-    assert cluster.calls(CANCEL[face]) == []
+    assert cluster.calls(batch.cancel) == []
     assert [one.name for one in live(cluster)] == ["stranger.sh"]
 
 
 # Hands of others
 
 
-@slurm
+@pytest.mark.parametrize("batch", [SLURM], ids=["slurm"])
 async def test_an_element_that_somebody_cancelled_while_it_waited_is_not_submitted_again(make, cluster):
     xq = make()
     let_go = cluster.hold()
@@ -154,9 +116,8 @@ async def test_an_element_that_somebody_cancelled_while_it_waited_is_not_submitt
 # What need not be looked up
 
 
-@both
-async def test_a_doubtful_submission_whose_jobs_have_ended_is_not_looked_up(make, cluster, tmp_path, face):
-    submit = SUBMIT[face][0]
+async def test_a_doubtful_submission_whose_jobs_have_ended_is_not_looked_up(make, cluster, tmp_path, batch):
+    submit = batch.submit
     shim = tmp_path / submit
     ended = f"grep -q FINISHED '{tmp_path}/run/1/job.status' 2>/dev/null"
     lines = [f"'{cluster.bin}/{submit}' \"$@\" >&2", f"until {ended}; do sleep 0.02; done", "exit 1"]
