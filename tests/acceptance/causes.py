@@ -349,6 +349,8 @@ async def it_runs(stage):
 
 @waits("KILLING", r"asked to stop by request", "grace")
 async def it_was_asked_to_stop_and_goes_on(stage):
+    if stage.place.cluster is not None:
+        stage.place.cluster.set(grace=120)
     async with stage.xqute(grace=120) as xqute:
         job = await xqute.push(f"trap '' TERM; {stage.stays()}")
         await stage.there()
@@ -457,6 +459,7 @@ async def it_runs_too_long(stage):
 @ends("TIMEOUT", r"TIMEOUT after \S+ s: TIMEOUT", "timeout=", where=("slurm",))
 async def it_runs_longer_than_the_cluster_lets_it(stage):
     async with stage.xqute(scheduler={"slurm_time": "0.02"}) as xqute:
+        xqute.scheduler.grace_seconds = 60.0  # its script only says that it was asked to stop
         job = await xqute.push(stage.stays())
         await stage.there()
         yield job
@@ -558,6 +561,7 @@ async def its_run_is_stopped(stage):
 @ends("KILLED", r"KILLED by scancel", "at its scheduler", where=("slurm",))
 async def somebody_cancels_it_at_the_cluster(stage):
     async with stage.xqute() as xqute:
+        xqute.scheduler.grace_seconds = 60.0  # its script only says that it was asked to stop
         job = await xqute.push(stage.stays())
         await until(lambda: job.status is JobStatus.RUNNING)
         scancel = [stage.place.cluster.bin / "scancel", job.uid]
