@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from .amounts import named, number, size
 from .engine.ownership import Wish
@@ -16,6 +16,9 @@ from .options import limit_key, seconds, unknown, whole
 from .rules.verdict import FailureBudget
 from .scheduler import Scheduler
 from .states import JobStatus
+
+#: Which job directories may stay when their jobs have ended.
+KEEP: Final = ("all", "failed", "none")
 
 
 def need_loop() -> asyncio.AbstractEventLoop:
@@ -80,6 +83,13 @@ def leaves(on_interrupt: Any) -> bool:
     if on_interrupt not in ("kill", "detach"):
         raise OptionError(unknown("on_interrupt", str(on_interrupt), ("kill", "detach")))
     return bool(on_interrupt == "detach")
+
+
+def kept(keep: Any) -> str:
+    """Which job directories stay."""
+    if keep not in KEEP:
+        raise OptionError(unknown("keep", str(keep), KEEP))
+    return str(keep)
 
 
 def make_wish(resume: Any, run: str | None) -> Wish:

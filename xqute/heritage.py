@@ -108,7 +108,7 @@ class Heritage:
                 if job.id not in self._room.live:
                     job.call = work  # how it is to run may have changed
                 return job
-            if job.status is JobStatus.SKIPPED or _has_result(job):
+            if job.status is JobStatus.SKIPPED or job.removed or _has_result(job):
                 return job
         return None
 
@@ -147,6 +147,7 @@ class Heritage:
         if job.status.well:
             job.cached = True
             self.reused += 1
+            self._lifecycle.sweeper.add(job)
         elif job.status.final:
             self._lifecycle.retry(job)
         elif job.id not in room.live:

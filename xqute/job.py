@@ -37,6 +37,8 @@ class Job(JobState):
         call: What it runs, and how.
         needs: The ids of the jobs it needs.
         seen: Somebody asked how it ended.
+        awaited: How many wait for it, or have not let go of it since; taken: somebody did and had its result.
+        removed: Its directory was removed after it had ended, as `keep=` says.
         status: Where it stands.
         rc: The return code of the newest start that ended; None when there is none.
         attempt: From 1; grows when a start ended by the job's own fault.
@@ -48,7 +50,7 @@ class Job(JobState):
         usage: Of the newest start, where it costs nothing: `wall` and `cpu` seconds, `peak` bytes.
     """
 
-    __slots__ = ("__weakref__", "_keeper", "_task", "call", "seen")
+    __slots__ = ("__weakref__", "_keeper", "_task", "awaited", "call", "seen", "taken")
 
     #: So that a job is known as an argument of a call.
     __xqute_job__ = True
@@ -60,6 +62,8 @@ class Job(JobState):
         self._keeper = keeper
         self._task: asyncio.Task[Any] | None = None
         self.seen = False
+        self.awaited = 0
+        self.taken = False
 
     # What it is
 
@@ -184,8 +188,14 @@ class Job(JobState):
         return self._outcome().__await__()
 
     async def _outcome(self) -> Any:
-        await self._keeper.wait(self)
-        return self.result()
+        self.awaited += 1
+        try:
+            await self._keeper.wait(self)
+            result = self.result()
+            self.taken = True
+            return result
+        finally:
+            self.awaited -= 1
 
     def as_task(self) -> asyncio.Task[Any]:
         """The same asyncio.Task each time, for `asyncio.wait`; cancelling it touches no job."""
@@ -204,7 +214,7 @@ class Job(JobState):
             JobFailed, JobKilled: It ended so.
             asyncio.InvalidStateError: It has not ended.
             ResultTooLarge: A command printed more than 16 MiB; the message names the file.
-            MetadirError: The file of what the call returned is gone or damaged.
+            MetadirError: The file of its result is gone or damaged.
         """
         error = self.exception()
         if error is not None:

@@ -60,6 +60,7 @@ class JobState:
         rounds: How often it asked for others.
         cleaned: The id of the job that cleans up after it; 0: none does.
         archived: Somebody put it away.
+        removed: Its directory was removed after it had ended, as `keep=` says.
         stand_ins: Whose results its newest start took in the place of those of needs that were SKIPPED.
     """
 
@@ -81,6 +82,7 @@ class JobState:
         "kill_grace",
         "pushed_at",
         "rc",
+        "removed",
         "renewed",
         "required",
         "resubmits",
@@ -124,7 +126,7 @@ class JobState:
         self.required: Mapping[str, Sequence[int]] = _NO_NEEDS
         self.rounds = 0
         self.cleaned = 0
-        self.archived = False
+        self.archived = self.removed = False
         self.stand_ins: Mapping[int, int] = _NO_STAND_INS
         self.untold: tuple[tuple[str, ...], ...] = ()
         self._history: tuple[list[Any], ...] = ()
@@ -205,6 +207,8 @@ class JobState:
             kept["cleaned"] = self.cleaned
         if self.archived:
             kept["archived"] = True
+        if self.removed:
+            kept["removed"] = True
         if self.stand_ins:
             kept["stand_ins"] = [*self.stand_ins.items()]
         return kept
@@ -234,5 +238,6 @@ class JobState:
         self.rounds = kept.get("rounds", 0)
         self.cleaned = kept.get("cleaned", 0)
         self.archived = kept.get("archived", False)
+        self.removed = kept.get("removed", False)
         self.stand_ins = dict(kept.get("stand_ins", ()))
         self.kept_reason = Reason(*kept["reason"])

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from . import metadir
-from .errors import JobFailed, JobKilled, ResultTooLarge, XquteError
+from .errors import JobFailed, JobKilled, MetadirError, ResultTooLarge, XquteError
 from .events import Progress
 from .inside.failing import read_error
 from .inside.results import Unpickler, read_result
@@ -25,10 +25,18 @@ def source_of(job: Job) -> str:
     return "result" if job.call.function is not None else str(job.stdout_file)
 
 
+def _is_removed(job: Job) -> bool:
+    """Whether its result was removed with its directory; a file of the user's own is not there."""
+    return job.removed and (job.call.function is not None or job.call.options.stdout is None)
+
+
 def result_of(job: Job) -> Any:
     """What a job that ended well returned, or printed."""
     if job.status is JobStatus.SKIPPED:
         return None
+    if _is_removed(job):
+        msg = f"{job} has ended well, and its result was removed with its directory, as keep= of its run says"
+        raise MetadirError(msg)
     if job.call.function is not None:
         return _returned(job)
     content = metadir.read_output(job.stdout_file, RESULT_MAX_BYTES)
@@ -58,7 +66,8 @@ def _returned(job: Job) -> Any:
 def failure_of(job: Job) -> JobFailed:
     """What `await job` raises for one that FAILED; what the call raised is its cause."""
     told = "\n".join(f"  {line}" for line in job.stderr_tail())
-    end = f"; its last lines on stderr:\n{told}" if told else "; it wrote nothing on stderr"
+    nothing = "its directory was removed" if job.removed else "it wrote nothing on stderr"
+    end = f"; its last lines on stderr:\n{told}" if told else f"; {nothing}"
     head = f"{job} failed: {job.reason} (attempt {job.attempt}, see {job.directory})"
     failure = JobFailed(head + end, job, job.reason)
     failure.__cause__ = raised_by(job)

@@ -14,6 +14,7 @@ from .arguments import (
     a_limit,
     failure_budget,
     forks,
+    kept,
     leaves,
     make_sharing,
     make_wish,
@@ -25,13 +26,14 @@ from .arguments import (
 )
 from .builder import Builder, Wanted, dependents_of, name_of
 from .calls import Call, calls_of
+from .completing import in_order_of_end
 from .engine import unawaited
 from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
 from .engine.room import Room, StopReason
-from .errors import DependencyFailed, OptionError
+from .errors import OptionError
 from .job import Job
 from .keeper import JobKeeper
 from .metadir import prepare_root
@@ -85,6 +87,8 @@ class Xqute:
             processes of the store; as `set_limit`.
         max_wait: How long jobs that need less may pass one that waits for resources.
         progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
+        keep: Which job directories stay when a job has ended and nobody needs its result: "all", "failed"
+            (those of jobs that did not end well) or "none". Those of named calls always do.
         **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
 
     Raises:
@@ -118,6 +122,7 @@ class Xqute:
         limits: Mapping[str, int] | None = None,
         max_wait: float | str = MAX_WAIT_SECONDS,
         progress: bool | None = None,
+        keep: str = "all",
         **options: Any,
     ) -> None:
         """Check everything that can be checked; nothing runs yet."""
@@ -137,6 +142,7 @@ class Xqute:
         self._room.budget = failure_budget(max_failures)
         self._calls = list(calls)
         self._room.sharing = make_sharing(resources, limits, max_wait)
+        self._room.root, self._room.keep = str(self.metadir), kept(keep)
 
     @staticmethod
     def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
@@ -273,21 +279,23 @@ class Xqute:
         """
         need_same_loop(self._loop)
         self._driver.forget_stop()
-        await self._driver.start()
-        await self._driver.ended()
+        self._room.attended = self._room.held
         try:
+            await self._driver.start()
+            await self._driver.ended()
             if self._driver.crash is not None:
                 raise self._driver.crash
             return await report_of(self._room, self._keeper, self._driver)
         finally:
             await self._driver.close()
+            self._room.attended = True
 
     async def __aenter__(self) -> Self:
         """Start the engine; it runs what is pushed, until the block is left."""
         need_same_loop(self._loop)
         self._driver.forget_stop()
         await self._driver.own()
-        self._room.held = True
+        self._room.held = self._room.attended = True
         await self._driver.start()
         return self
 
@@ -302,14 +310,17 @@ class Xqute:
         Raises:
             Halted: The run was stopped by a failure.
         """
-        self._room.held = False
+        self._room.held = self._room.attended = False
         if error is not None:
             cancelled = isinstance(error, asyncio.CancelledError)
             name = "cancelled" if cancelled else type(error).__name__
             self._room.request_stop(StopReason(name, "" if cancelled else f"stopped by {error!r}"))
         self._room.wake.set()
-        await self._driver.ended()
-        await self._driver.close()
+        try:
+            await self._driver.ended()
+            await self._driver.close()
+        finally:
+            self._room.attended = True
         if error is None:
             raise_what_happened(self._room, self._driver)
             mention_failures(self._keeper.known.values())
@@ -341,21 +352,9 @@ class Xqute:
 
     # Looking
 
-    async def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
+    def as_completed(self, jobs: Iterable[Job]) -> AsyncIterator[Job]:
         """The jobs in the order in which they end, however they do; or it is known that they never will."""
-        ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
-        tasks = {asyncio.ensure_future(self._keeper.wait(job)): job for job in jobs}
-        for task in tasks:
-            task.add_done_callback(ended.put_nowait)
-        try:
-            for _ in range(len(tasks)):
-                task = await ended.get()
-                if not isinstance(task.exception(), DependencyFailed):  # it won't end, and that is news too
-                    task.result()
-                yield tasks[task]
-        finally:
-            for task in tasks:
-                task.cancel()
+        return in_order_of_end(jobs, self._keeper.wait)
 
     async def get(self, id: int) -> Job:
         """The job with this id, of any run in the store.

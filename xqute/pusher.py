@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from .engine.room import Room
 from .errors import StoreUnavailable
 from .job import Job
 from .keeper import JobKeeper
+from .missing import refuse_removed, removed_and_needed
 from .options import JobOptions, apply_options, limited, needs_text, settle_options
 from .pickling import is_need, place, write_place
 from .plan import Node, Plan, plan
@@ -79,7 +81,13 @@ class Pusher:
             heritage.match(d, node.work) if d else None
             for d, node in zip(digests, planned.nodes, strict=True)
         ]
-        wanted = _wanted(planned, [job is not None and job.status.well for job in matched])
+        while True:
+            wanted = _wanted(planned, [job is not None and job.status.well for job in matched])
+            missed = removed_and_needed(planned, matched, wanted)
+            if not missed:
+                break
+            for number in missed:
+                matched[number] = None  # its result is needed, and was not kept: it runs once more
         used = [job if is_wanted else None for job, is_wanted in zip(matched, wanted, strict=True)]
         heritage.give_back([job for job, u in zip(matched, used, strict=True) if u is None])
         return await self._push(planned, used, wanted)
@@ -123,7 +131,7 @@ class Pusher:
         others: list[Job] = []
         found = heritage.match(node.digest, node.work) if node.digest else None
         while found is not None and not (
-            list(found.given_needs) == needs and not (found.name and found.status.well)
+            list(found.given_needs) == needs and not found.removed and not (found.name and found.status.well)
         ):
             others.append(found)
             found = heritage.match(node.digest, node.work)
@@ -139,7 +147,7 @@ class Pusher:
         taken: dict[str, int] = {}
         there: list[Job | None] = []
         for node in planned.nodes:
-            ids = tree.get(node.digest, [])
+            ids = [id_ for id_ in tree.get(node.digest, []) if self._has_what_is_asked_for(id_, asker)]
             place_ = taken.get(node.digest, 0)
             taken[node.digest] = place_ + 1
             there.append(self._room.known(ids[place_]) if place_ < len(ids) else None)
@@ -152,6 +160,11 @@ class Pusher:
         for job in accepted:
             tree.setdefault(job.digest, []).append(job.id)
         return _roots(planned, used, wanted, accepted)
+
+    def _has_what_is_asked_for(self, id: int, asker: Job) -> bool:
+        """Whether a job of the tree will do: a Python call asks for results, which must be there."""
+        job = self._room.known(id)
+        return asker.call.function is None or job is None or not job.removed
 
     def _tree(self, asker: Job) -> dict[str, list[int]]:
         """What the tree of a job has by now."""
@@ -175,9 +188,20 @@ class Pusher:
 
     async def _accept(self, parts: _Parts, asker: Job | None = None) -> list[Job]:
         """New jobs, in one transaction."""
-        nodes = parts.nodes
-        if not nodes:
+        if not parts.nodes:
             return []
+        needed = {id_ for members in parts.groups for id_ in members if id_ > 0}
+        self._room.wanted.update(needed)  # until they are known to be needed, nobody may remove them
+        try:
+            if needed:
+                await refuse_removed(parts.nodes, parts.groups, self._keeper)
+            return await self._accept_nodes(parts, asker)
+        finally:
+            self._room.wanted.subtract(needed)
+            self._room.wanted += Counter()  # without those that nobody is about to need
+
+    async def _accept_nodes(self, parts: _Parts, asker: Job | None) -> list[Job]:
+        nodes = parts.nodes
         beginnings = {node.group > 0 for node in nodes}
         patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in sorted(beginnings)}
         texts = {waits: pattern.document() for waits, pattern in patterns.items()}

@@ -55,6 +55,14 @@ def mention_failures(jobs: Iterable[Job]) -> None:
         log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
 
 
+def crowded(root: str, count: int) -> str:
+    """The sentence, with what to do."""
+    return (
+        f"{root} holds {count} job directories, and file systems become slow with so many: `xqute prune` "
+        "removes those of jobs that have ended, and with Xqute(keep='failed') they do not stay at all"
+    )
+
+
 class Use(NamedTuple):
     """How much of something that jobs share is in use.
 
@@ -88,6 +96,8 @@ class Report:
         blocked: Waiting jobs that can't go on: for each job to blame, how many.
         left_alone: Jobs of an earlier session that were not pushed again and have not ended well.
         resources: Those of this process, by name: in use now, at most, and how much there is; mem in bytes.
+        directories: How many job directories there are, where they are very many (10⁵); else 0.
+        metadir: Where those are.
     """
 
     counts: Mapping[JobStatus, int]
@@ -99,6 +109,8 @@ class Report:
     left_alone: int = 0
     blocked: Mapping[int, int] = field(default_factory=dict)
     resources: Mapping[str, Use] = field(default_factory=dict)
+    directories: int = 0
+    metadir: str = ""
 
     @property
     def ok(self) -> bool:
@@ -117,6 +129,8 @@ class Report:
             lines.append(f"in use at most: {', '.join(peaks)}")
         if self.stop_reason is not None:
             lines.append(f"{self.stop_reason}")
+        if self.directories:
+            lines.append(crowded(self.metadir, self.directories))
         lines += [
             f"{count} waiting job(s) can't start: job {id_} ended badly; `retry()` of it lets them follow"
             for id_, count in list(self.blocked.items())[:_BLAMED]

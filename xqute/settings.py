@@ -53,6 +53,24 @@ HOLDERS_SECONDS: Final = 2.0
 #: cache attributes for up to 60 s (acdirmax of nfs(5)); a backend with its own knowledge says less.
 GRACE_SECONDS: Final = 10.0
 
+#: Job directories in one metadir of which is said that they are many: listing and creating become slow,
+#: and a backup takes hours.
+MANY_DIRECTORIES: Final = 100_000
+
+#: Ids that are given before the directories are listed once more.
+LIST_AGAIN_IDS: Final = 1000
+
+#: Between two looks for directories of ended jobs that may go: while some go, and at most.
+TIDY_MIN_SECONDS: Final = 0.1
+TIDY_MAX_SECONDS: Final = 2.0
+
+#: Such a look waits so many times as long as the last one took: it knows the other runs of the store.
+TIDY_RATIO: Final = 9.0
+
+#: Ended jobs that such a look takes, and how many directories go at a time.
+TIDY_JOBS: Final = 2000
+SWEEP_AT_ONCE: Final = 100
+
 #: Between two sweeps over the status files: first, and after a long silence.
 SWEEP_MIN_SECONDS: Final = 0.05
 SWEEP_MAX_SECONDS: Final = 2.0

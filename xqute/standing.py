@@ -43,6 +43,8 @@ async def report_of(room: Room, keeper: JobKeeper, driver: Driver) -> Report:
         keeper.heritage.left,
         Counter(room.graph.cause(id_) for id_ in sorted(room.blocked)),
         room.sharing.in_use(live.job for live in room.live.values()),
+        await driver.crowd(),
+        room.root,
     )
 
 

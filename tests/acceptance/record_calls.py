@@ -41,3 +41,13 @@ def quiet() -> None:
 
 
 ALONE = alone()
+
+
+@task
+def number_of(text: str) -> int:
+    return len(text)
+
+
+@task
+def plus(a: Any, b: Any) -> int:
+    return int(a) + int(b)

@@ -33,7 +33,7 @@ FLOORS = (
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
     # what users hold: wires everything
-    ("arguments", "heritage", "keeper", "pusher", "builder", "standing", "producer"),
+    ("arguments", "completing", "heritage", "keeper", "missing", "pusher", "builder", "standing", "producer"),
     ("cli", "web", "__main__"),  # doors
     ("testing",),  # aside: may use all of it, nothing uses it
     ("__init__",),  # the public names, fetched when asked for

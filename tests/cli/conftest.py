@@ -84,6 +84,7 @@ class Place:
         age = facts.pop("age", None)
         needs = facts.pop("needs", ())
         after = facts.pop("after", 0.0)
+        removed = facts.pop("removed", False)
         parent = facts.pop("parent", 0)
         end = THEN + 2 if age is None else age
         options = apply_options(JobOptions(), {name: facts.pop(name) for name in OPTION_NAMES & facts.keys()})
@@ -104,6 +105,7 @@ class Place:
             uid = "4711" if starts else ""
             job.restore(row._replace(status=int(status), start=starts, attempt=max(starts, 1), uid=uid))
             job.reason = reason or Reason("EXIT", {"rc": 0})
+            job.removed = removed
             if starts:
                 job.submitted = job.started = end - 1
                 job.ended = end if status.final else None

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.cli.conftest import THEN, dead, living
+from xqute.cli import ls
 from xqute.rules.remedies import REMEDIES
 from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
@@ -276,6 +277,16 @@ def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call)
     )
 
 
+def test_a_job_that_was_claimed_and_not_handed_over_yet_holds_its_limit_too(place, call) -> None:
+    place.run("crashed", owner=dead())
+    place.run(owner=living(), created=THEN + 1)
+    place.job(JobStatus.QUEUED, run="crashed", limit=("align", 1), reason=Reason("ACCEPTED"))
+    place.hold(1)
+    place.job(JobStatus.QUEUED, limit=("align", 1), reason=Reason("ACCEPTED"))
+
+    assert "held by job 1 of run crashed, whose manager is gone" in call("why", 2).out
+
+
 def test_a_job_that_waits_for_resources_is_told_who_has_them(place, call) -> None:
     place.run(owner=living(), forks=4, resources={"cpus": 4, "mem": 8 * 2**30})
     place.job(JobStatus.RUNNING, cpus=3, mem="2G", reason=Reason("RUNNING"))
@@ -311,3 +322,35 @@ def test_looking_at_who_holds_a_limit_changes_nothing(place, call) -> None:
         call(*command)
 
     assert before == (place.do(lambda store: store.get([1, 2])), place.do(lambda store: store.runs()))
+
+
+# What went
+
+
+def test_a_job_whose_directory_was_removed_says_so(place, call) -> None:
+    place.run()
+    place.job(removed=True)
+    (place.root / "1").rmdir()
+
+    assert "/1 (removed, as keep= says)" in call("show", 1).out
+    assert "was removed after it had ended, as keep= of its run says" in call("logs", 1).err
+    assert call("ls", "--json").json["jobs"][0]["status"] == "finished"
+
+
+def test_ls_says_that_there_are_very_many_directories(some, call, monkeypatch) -> None:
+    few = call("ls").out
+    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 2)
+
+    said = call("ls").out
+
+    assert "job directories" not in few
+    assert said.splitlines()[-1].startswith(f"{some.root} holds 3 job directories, ")
+    assert "`xqute prune`" in said
+    assert "keep='failed'" in said
+
+
+def test_ls_counts_directories_and_not_ids(some, call, monkeypatch) -> None:
+    call("prune", "--yes", "--keep", "failed")
+    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 1)
+
+    assert "job directories" not in call("ls").out

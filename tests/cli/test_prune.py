@@ -1,5 +1,6 @@
 """`xqute prune`: what may go goes, with its files, and nothing else."""
 
+import json
 import os
 import signal
 import subprocess
@@ -193,3 +194,172 @@ def test_what_a_job_needs_that_is_to_run_yet_is_left(place, call) -> None:
         call("prune", "--yes").out
         == "nothing to remove: 0 jobs of 0 runs, 0 B; 2 jobs that others need are left\n"
     )
+
+
+# Logs
+
+
+def line(level, days, text="said"):
+    """A line of a log, so many days old."""
+    record = {"date": time.time() - days * 86_400, "level": level, "logger": "x", "text": text}
+    return json.dumps(record).encode() + b"\n"
+
+
+def log_of(place, id_):
+    return (place.root / str(id_) / "job.log").read_bytes()
+
+
+#: For each level a line that goes, and one that stays.
+AGED = {"DEBUG": (16, 14), "INFO": (31, 29), "WARNING": (91, 89), "ERROR": (181, 179), "CRITICAL": (181, 179)}
+
+
+def test_of_logs_the_old_lines_go_and_what_is_worse_stays_longer(place, call) -> None:
+    place.run()
+    old = [line(level, goes, "old") for level, (goes, _) in AGED.items()]
+    young = [line(level, stays, "young") for level, (_, stays) in AGED.items()]
+    place.job(log=b"".join(old + young))
+
+    said = call("prune", "--logs", "--yes")
+
+    assert log_of(place, 1) == b"".join(young)
+    assert said.out.startswith("removed 5 lines of 1 job, ")
+    assert left(place) == ([1], [1])
+    assert (place.root / "1" / "job.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_how_long_lines_stay_can_be_said(place, call) -> None:
+    place.run()
+    kept, gone = line("INFO", 3), line("ERROR", 3)
+    place.job(log=kept + gone)
+
+    call(
+        "prune",
+        "--logs",
+        "--yes",
+        "--log-age",
+        "error=2d,critical=2d",
+        "--log-age",
+        "info=1h30m",
+        "--log-age",
+        "info=4d",
+    )
+
+    assert log_of(place, 1) == kept
+
+
+def test_a_dry_run_says_what_would_go_of_logs_and_changes_nothing(place, call) -> None:
+    place.run()
+    old = line("INFO", 100)
+    content = old + line("INFO", 1)
+    place.job(log=content)
+    place.job(log=line("INFO", 1))
+
+    said = call("prune", "--logs", "--dry-run")
+    document = call("prune", "--logs", "--dry-run", "--json").json
+
+    assert said.out == f"would remove 1 line of 1 job, {len(old)} B\n"
+    assert log_of(place, 1) == content
+    assert (document["jobs"], document["lines"], document["removed"]) == ([1], 1, 0)
+    assert document["dry_run"] is True
+
+
+def test_a_log_of_which_nothing_stays_goes(place, call) -> None:
+    place.run()
+    place.job(log=line("INFO", 100))
+
+    call("prune", "--logs", "--yes")
+
+    assert not (place.root / "1" / "job.log").exists()
+    assert (place.root / "1" / "job.log.new").exists() is False
+
+
+def test_logs_of_earlier_starts_are_pruned_too(place, call) -> None:
+    place.run()
+    place.job(log=line("INFO", 1))
+    (place.root / "1" / "job.retry" / "1").mkdir(parents=True)
+    earlier = place.root / "1" / "job.retry" / "1" / "job.log"
+    earlier.write_bytes(line("INFO", 100) + line("INFO", 1, "kept"))
+
+    call("prune", "--logs", "--yes")
+
+    assert earlier.read_bytes().count(b"\n") == 1
+    assert b"kept" in earlier.read_bytes()
+
+
+def test_what_is_no_line_of_a_log_stays(place, call) -> None:
+    place.run()
+    content = b"not json\n[1]\n" + json.dumps({"date": 1.0}).encode() + b'\n{"date": 1.0, "level": "INFO'
+    place.job(log=content)
+
+    assert call("prune", "--logs", "--yes").out == "nothing to remove\n"
+    assert log_of(place, 1) == content
+
+
+def test_a_level_of_ones_own_counts_as_info(place, call) -> None:
+    place.run()
+    place.job(log=line("NOTICE", 31) + line("NOTICE", 29, "kept"))
+
+    call("prune", "--logs", "--yes")
+
+    assert b"kept" in log_of(place, 1)
+    assert log_of(place, 1).count(b"\n") == 1
+
+
+def test_logs_of_runs_that_a_living_process_owns_are_left_alone(some, call) -> None:
+    some.run("lively", owner=living(), created=THEN + 1)
+    some.job(run="lively", log=line("INFO", 100))
+
+    assert (
+        call("prune", "--logs", "--yes").out == "nothing to remove; 1 job of runs that are running are left\n"
+    )
+    assert log_of(some, 4)
+
+
+def test_a_log_that_is_a_link_is_named_and_left(place, call, tmp_path) -> None:
+    place.run()
+    place.job()
+    precious = tmp_path / "precious"
+    precious.write_bytes(line("INFO", 100))
+    (place.root / "1" / "job.log").symlink_to(precious)
+
+    said = call("prune", "--logs", "--yes")
+
+    assert said.status == 1
+    assert f"{place.root}/1/job.log can't be read or changed" in said.err
+    assert precious.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--logs", "--older", "7d"], "--older is about jobs"),
+        (["--log-age", "info=7d"], "give --logs, too"),
+        (["--logs", "--log-age", "inof=7d"], "did you mean 'info'?"),
+        (["--logs", "--log-age", "info=long"], "is no duration"),
+    ],
+)
+def test_wrong_words_about_logs_are_told(some, xqute, options, told) -> None:
+    said = xqute("prune", *options)
+
+    assert said.returncode == 2
+    assert told in " ".join(said.stderr.split())
+
+
+def test_long_work_shows_on_a_terminal_how_far_it_is(some, environment) -> None:
+    master, slave = os.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "xqute", "prune", "--yes"],
+            env={**environment, "XQUTE_METADIR": str(some.root)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            check=True,
+        )
+        shown = os.read(master, 100_000)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert done.stdout.startswith(b"removed 3 jobs, ")
+    assert b"removing" in shown

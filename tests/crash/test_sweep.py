@@ -24,6 +24,14 @@ SECONDS = {"after requests are taken": 1.3}
 #: Reached only when a run is stopped, and the test that does.
 ELSEWHERE = {
     "before claims are given back": "test_a_manager_that_dies_while_it_winds_down_loses_nothing",
+    **dict.fromkeys(
+        (
+            "before it is recorded that directories are removed",
+            "before directories are removed",
+            "after directories were removed",
+        ),
+        "test_a_manager_that_dies_while_it_removes_directories_repeats_nothing",
+    ),
 }
 
 

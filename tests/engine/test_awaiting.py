@@ -6,6 +6,7 @@ import pytest
 
 from tests.engine.acting import act, cast, ended, now, until
 from xqute import Halted, JobFailed, JobKilled, JobStatus
+from xqute import simplug as pm
 from xqute.testing.fake import Play
 
 
@@ -33,6 +34,24 @@ async def test_awaiting_an_ended_job_returns_at_once(xq):
     await job
 
     assert now() == begun
+
+
+async def test_awaiting_a_job_while_it_is_written_that_its_hook_was_told_returns(make, fake):
+    returned = asyncio.Event()
+
+    class Plugin:
+        name = "told"
+
+        @pm.impl
+        async def on_job_succeeded(self, scheduler, job):
+            asyncio.get_running_loop().call_soon(returned.set)
+
+    async with make(plugins=[Plugin()]) as xq:
+        job = await xq.push(["fake"])
+        await returned.wait()
+
+        async with asyncio.timeout(60):
+            assert await job == ""
 
 
 async def test_two_tasks_may_await_the_same_job(xq, fake):

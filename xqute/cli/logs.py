@@ -169,6 +169,8 @@ async def _logs(place: Place, id: int, *, follow: bool, start: int | None, **how
 
 def _nothing(job: Job) -> str:
     """Why there is no output at all."""
+    if job.removed:
+        return f"the directory of {job} was removed after it had ended, as keep= of its run says"
     if job.start and not os.path.isdir(job.directory):
         return f"the directory of {job} is gone: {job.directory}"
     return f"{job} has written nothing; it is {job.status.name}: {job.reason}"

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from xqute.engine.crowding import count_directories
 from xqute.job import Job
+from xqute.report import crowded
+from xqute.settings import MANY_DIRECTORIES
 from xqute.states import JobStatus
-from xqute.store import Query, Row
+from xqute.store import Query, Row, Store
 
 from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
 from .options import statuses, where
@@ -86,6 +89,7 @@ async def _list(
         query = query._replace(archived=None if archived else False)
         found = await store.page(query) if rows else []
         listed = await place.look(store, found[:limit])
+        directories = await _many_directories(place, store)
     more = len(found) > limit
     if as_json:
         print_json(
@@ -101,6 +105,17 @@ async def _list(
     _show_runs(Out(), runs, every=run == "all")
     left = {item.row.id for item in runs if deserted(item.row)}
     _show_jobs(Out(), listed, chosen, left, more=more)
+    if directories:
+        Out().say(crowded(place.root, directories))
+
+
+async def _many_directories(place: Place, store: Store) -> int:
+    """How many job directories there are, where they are very many; else 0. As `engine.crowding` knows it."""
+    newest = await store.page(Query(newest=True, limit=1))
+    if not newest or newest[0].id <= MANY_DIRECTORIES:
+        return 0
+    count = count_directories(place.root)
+    return count if count > MANY_DIRECTORIES else 0
 
 
 def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:

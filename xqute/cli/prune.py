@@ -15,14 +15,14 @@ import rich_click as click
 from click.core import ParameterSource
 from rich_click import RichContext
 
-from xqute.errors import XquteError
 from xqute.states import JobStatus
 from xqute.store import Query, Store
 
 from .forms import jobs, print_json, size
+from .logpruning import ages, prune_logs
 from .options import SEVERAL, duration, statuses, where
-from .place import Place, every_page, pick_run
-from .runs import deserted
+from .place import Place, every_page
+from .removing import agreed, counted, ended_jobs
 
 #: Jobs whose records and files go together; a crash leaves at most so many directories without a record.
 BATCH: Final = 100
@@ -66,11 +66,14 @@ class Plan:
 What has not ended is never touched, nor is any job of a run whose manager lives, nor one whose result is
 needed by a job that stays and has not ended well. Says first what it would free, and asks.
 
+With --logs the jobs stay, and old lines of their logs go: what is worse stays longer.
+
 \b
 Examples:
   xqute prune --dry-run
   xqute prune --older 7d --keep failed
   xqute prune --run 3f2a --status finished --yes
+  xqute prune --logs --log-age info=7d,warning=60d
 """
 )
 @where
@@ -80,6 +83,13 @@ Examples:
 )
 @click.option("--keep", metavar="STATUS,…", type=statuses, default=(), help="Leave these, e.g. failed.")
 @click.option("--run", metavar="ID", help="Only jobs of this run.")
+@click.option("--logs", is_flag=True, help="Remove old lines of logs, and no jobs.")
+@click.option(
+    "--log-age",
+    metavar="LEVEL=DURATION,…",
+    multiple=True,
+    help="With --logs: how long lines stay; else debug=15d,info=30d,warning=90d,error=180d,critical=180d.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_context
@@ -87,7 +97,15 @@ def command(context: RichContext, /, metadir: str, store: str | None, *, as_json
     """Prune jobs."""
     if store and context.get_parameter_source("metadir") is ParameterSource.DEFAULT:
         raise click.UsageError("--store needs --metadir here: what is removed lies there")
-    return _prune(Place.of(metadir, store), as_json=as_json, **how)
+    place = Place.of(metadir, store)
+    logs, given = how.pop("logs"), how.pop("log_age")
+    if not logs:
+        if given:
+            raise click.UsageError("--log-age says which lines of logs go: give --logs, too")
+        return _prune(place, as_json=as_json, **how)
+    if how.pop("older") is not None:
+        raise click.UsageError("--older is about jobs: with --logs, --log-age says how long lines stay")
+    return prune_logs(place, ages(given), as_json=as_json, **how)
 
 
 def _prune(
@@ -104,7 +122,7 @@ def _prune(
     ended = [item for item in status or SEVERAL["ended"] if item.final and item not in keep]
     plan = asyncio.run(_look(place, ended, run, older))
     # Asked while no event loop runs: that would only take note of the first Ctrl-C.
-    wanted = bool(plan.ids) and not dry_run and (yes or _agreed(plan))
+    wanted = bool(plan.ids) and not dry_run and (yes or agreed(plan.sentence))
     removal = asyncio.run(_remove(place, plan.ids)) if wanted else Removal()
     if as_json:
         print_json(
@@ -137,28 +155,22 @@ async def _plan(
 ) -> Plan:
     """The jobs that may go, and what they hold."""
     plan = Plan()
-    rows = await store.runs()
-    chosen = pick_run(rows, run).id if run else None
-    owned = {row.id for row in rows if not deserted(row)}
     before = None if older is None else time.time() - older
-    if not ended:
-        return plan
     found: dict[int, str] = {}
-    async for row in every_page(store, Query(chosen, ended)):
-        job = place.job(row)
+    async for row, job, owned in ended_jobs(place, store, ended, run):
         if before is not None and (job.ended or job.created) > before:
             continue
         if job.call.named is not None and job.call.named.protected:
             continue
-        if row.run in owned:
+        if owned:
             plan.owned += 1
-            continue
-        found[row.id] = row.run
+        else:
+            found[row.id] = row.run
     needed = await _needed(place, store, found) if found else set()
     plan.needed = len(needed)
     plan.ids = [id_ for id_ in found if id_ not in needed]
     plan.runs = {found[id_] for id_ in plan.ids}
-    plan.bytes = sum(held(f"{place.root}/{id_}") for id_ in plan.ids)
+    plan.bytes = sum(held(f"{place.root}/{id_}") for id_ in counted(plan.ids, "measuring"))
     return plan
 
 
@@ -208,22 +220,11 @@ def held(directory: str) -> int:
     return total
 
 
-def _agreed(plan: Plan) -> bool:
-    """Whether somebody at the terminal agrees.
-
-    Raises:
-        XquteError: Nobody can be asked.
-    """
-    if not sys.stdin.isatty():
-        raise XquteError(f"nothing was removed ({plan.sentence}): nobody can be asked here; --yes says it")
-    return click.confirm(f"remove {plan.sentence}?", err=True)
-
-
 async def _remove(place: Place, ids: Sequence[int]) -> Removal:
     """Forget jobs and remove their directories."""
     removal = Removal()
     async with place.writing() as store:
-        for first in range(0, len(ids), BATCH):
+        for first in counted(range(0, len(ids), BATCH), "removing"):
             # The record goes first: a job that somebody runs again by now has a record that stays.
             for id_ in sorted(await store.delete(ids[first : first + BATCH])):
                 removal.remove(f"{place.root}/{id_}")

@@ -76,6 +76,7 @@ async def _resume(
         run=run.id,
         on_interrupt=on_interrupt,
         resources=before.get("resources"),
+        keep=before.get("keep", "all"),
         progress=not as_json,
     )
     report = await xqute.run_until_complete()

@@ -131,7 +131,7 @@ def _facts(
     for name, value in options.items():
         if name not in _TOLD:
             yield name, printable(_option(value))
-    yield "directory", printable(job.directory)
+    yield "directory", printable(job.directory) + (" (removed, as keep= says)" if job.removed else "")
     yield "stdout", printable(str(job.stdout_file))
     yield "stderr", printable(str(job.stderr_file))
 

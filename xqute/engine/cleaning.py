@@ -10,10 +10,10 @@ from ..errors import StoreError
 from ..job import Job
 from ..options import JobOptions
 from ..plan import Node, Plan
-from ..states import JobStatus
 from ..work import Work
 from .lifecycle import Lifecycle
-from .room import REQUEST, Room
+from .room import Room
+from .sweeping import wants_cleanup
 
 log = logging.getLogger("xqute.engine")
 
@@ -41,16 +41,6 @@ class Cleaner:
             return
         job.cleaned = cleaner.id
         self._lifecycle.recorder.add(job)
-
-
-def wants_cleanup(job: Job) -> bool:
-    """Whether a cleanup function is to be called after it; one killed with its session begins anew."""
-    function = job.call.function
-    if function is None or not function.cleanup or job.cleaned:
-        return False
-    if job.status is JobStatus.KILLED:
-        return job.kept_reason.detail.get("by") == REQUEST
-    return job.status is JobStatus.FAILED
 
 
 def plan_cleanup(job: Job) -> Plan:

@@ -66,6 +66,12 @@ class Driver:
         """Since the first engine started."""
         return 0.0 if self._began is None else time.monotonic() - self._began
 
+    async def crowd(self) -> int:
+        """How many job directories there are, where they are very many; else 0."""
+        crowd = self._lifecycle.sweeper.crowd
+        await crowd.check()
+        return crowd.count
+
     async def open(self) -> None:
         """Open the store where it is not."""
         async with self._opening:
@@ -93,14 +99,33 @@ class Driver:
 
     async def close(self) -> None:
         """Let go of the run and the store, unless somebody still needs them."""
-        if self._opened and not self.running and not self._room.held:
-            self._opened = self._declared = False
-            await self._finish_writing()
-            try:
-                await self._ownership.give_back()
-            except (StoreError, MetadirError) as exc:
-                log.warning("run %s could not be given back: %s", self._room.run, exc)
-            await self._room.store.close()
+        try:
+            if self._is_left:
+                await self._finish_tidying()
+        finally:  # a Ctrl-C while very many directories go leaves the rest, and the run in order
+            if self._is_left:
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._opened = self._declared = False
+        await self._finish_writing()
+        try:
+            await self._ownership.give_back()
+        except (StoreError, MetadirError) as exc:
+            log.warning("run %s could not be given back: %s", self._room.run, exc)
+        await self._room.store.close()
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether nobody needs the store any more."""
+        return self._opened and not self.running and not self._room.held
+
+    async def _finish_tidying(self) -> None:
+        """Remove the directories that are not to be kept."""
+        try:
+            await self._lifecycle.sweeper.finish()
+        except (StoreError, MetadirError) as exc:
+            log.warning("not all directories that keep= does not keep were removed: %s", exc)
 
     async def _finish_writing(self) -> None:
         """What became of jobs while no engine ran, or while the store could not be written."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..job import Job
 from ..options import JobOptions
@@ -19,6 +19,9 @@ from ..states import JobStatus, Reason, WaitReason
 from ..store import Query, Row, RunRow, Store
 from ..work import Work
 from .sharing import kind_of
+
+#: So many of the jobs that may run are looked at for those that are claimed already.
+_CLAIMED_AMONG: Final = 100
 
 #: What a claimed job is, once that was told to the store.
 _LIVE = [status for status in JobStatus if status.live]
@@ -98,7 +101,11 @@ class Holders:
     async def _of_run(self, run: str) -> list[Claim]:
         """What the claimed jobs of a run take."""
         if run not in self._claims:
-            self._claims[run] = [_claim(row) async for row in _rows(self._store, Query(run, _LIVE))]
+            rows = [row async for row in _rows(self._store, Query(run, _LIVE))]
+            # What was claimed and not handed over, or that was not told; the oldest are claimed first.
+            queued = await self._store.page(Query(run, [JobStatus.QUEUED], limit=_CLAIMED_AMONG))
+            rows += [row for row in queued if row.owner]
+            self._claims[run] = [_claim(row) for row in sorted(rows)]
         return self._claims[run]
 
     def _told(self, reason: Reason, found: Mapping[str, Sequence[int]], mine: str) -> Reason:

@@ -15,6 +15,7 @@ from ..states import TRANSITIONS, JobEvent, JobStatus, Reason, Transition
 from .hooklines import HookLines
 from .recorder import Recorder
 from .room import Room
+from .sweeping import Sweeper
 from .waiting import Waiting
 
 log = logging.getLogger("xqute.engine")
@@ -37,6 +38,7 @@ class Lifecycle:
         self.lines = HookLines(self._line_empty)
         self.recorder = Recorder(room)
         self.waiting = Waiting(room, self.apply, self.explain, self._give_up_on)
+        self.sweeper = Sweeper(room, self.recorder, self.lines)
         #: Is told of each job whose end for good is durable.
         self.ended_for_good: Callable[[Job], None] = _nothing_to_do
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
@@ -145,10 +147,10 @@ class Lifecycle:
             metadir.remove_lock(job.directory)
             crash_point("after the lock of an ended job is removed")
             for waiter in self._waiters.pop(job.id, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+                _let_go(waiter)
             if job.status in _BADLY:
                 self.ended_for_good(job)
+            self.sweeper.add(job)
         elif transition.to is JobStatus.QUEUED:
             self._room.claim_wanted.set()  # only now the store lets go of its claim
         if self._room.plugins.has(transition.hook):
@@ -192,8 +194,8 @@ class Lifecycle:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(job.id, [])
         waiters.append(waiter)
-        if job.status.final:
-            self.recorder.hurry()
+        if job.status.final:  # its end may have been told: then what is being written is that hooks were
+            self.recorder.add(job, partial(_let_go, waiter))
         try:
             await waiter
         finally:
@@ -240,8 +242,14 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
         job.started = now
     elif event in (JobEvent.RETRY_ASKED, JobEvent.RETRY_ASKED_WAITING):
         job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
+        job.removed = False  # its directory is made again
     elif ended:
         job.ended = now
+
+
+def _let_go(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _nothing_to_do(job: Job) -> None:

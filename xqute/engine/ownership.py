@@ -116,6 +116,7 @@ class Ownership:
             "scheduler": scheduler.name,
             "forks": scheduler.forks,
             **({"resources": resources} if resources else {}),
+            **({"keep": self._room.keep} if self._room.keep != "all" else {}),
         }
 
     async def _take_again(self, row: RunRow) -> None:
@@ -180,7 +181,8 @@ class Ownership:
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)
         last = Owner.parse(known.get("last", ""))
-        known.pop("resources", None)
+        for name in ("resources", "keep"):
+            known.pop(name, None)
         document = json.dumps({**known, **self._how()})
         if not await self._own(row._replace(document=document)):
             return False

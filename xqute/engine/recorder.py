@@ -58,10 +58,6 @@ class Recorder:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._wanted.set)
 
-    def hurry(self) -> None:
-        """Somebody waits for what was added."""
-        self._wanted.set()
-
     @property
     def awaited(self) -> bool:
         """Whether something is to be written that somebody may wait for."""

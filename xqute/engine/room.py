@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -159,6 +160,9 @@ class Room:
         run: The run's id. owner: This engine, as claims name it.
         find: The job of a row: the object a user holds, or a new one.
         budget: How many failures the run bears.
+        root: The metadir. keep: Which job directories stay when a job has ended: all, failed or none.
+        wanted: Jobs that others are about to need, by id.
+        attended: Somebody may ask for results of jobs that have ended.
         sharing: What its jobs share with each other and with those of other processes.
         inherited: Claimed jobs of an earlier manager, to be looked at when the engine starts.
         unpushed: Jobs of an earlier manager that nobody pushed again; they are watched, not counted.
@@ -192,6 +196,10 @@ class Room:
     owner: str
     find: Callable[[Row], Job]
     budget: FailureBudget = field(default_factory=FailureBudget)
+    root: str = ""
+    keep: str = "all"
+    wanted: Counter[int] = field(default_factory=Counter)
+    attended: bool = True
     sharing: Sharing = field(default_factory=Sharing)
     known: Callable[[int], Job | None] = field(default=_knows_none)
     push: Callable[[Plan, Job], Awaitable[list[Job]]] = field(default=_takes_none)
