@@ -38,6 +38,8 @@ class Scheduler(ABC):
         default_forks: Jobs at a time when the user gives no `scheduler_forks`.
         max_batch: Jobs per `submit_jobs`.
         poll_seconds: How long a job's files may be silent before the scheduler is asked.
+        pending_seconds: How long a job may wait in its queue; it has failed then, and is taken back. None: as
+            long as it likes.
         grace_seconds: How long files may be later than the answer that a job is gone.
         refill_share: What share of the forks is free before they are filled up, unless a job has waited for
             `refill_seconds`; 0: each free fork is used at once.
@@ -58,6 +60,7 @@ class Scheduler(ABC):
     default_forks: ClassVar[int] = BATCH_FORKS
     max_batch: int = 64
     poll_seconds: float = POLL_SECONDS
+    pending_seconds: float | None = None
     grace_seconds: float = GRACE_SECONDS
     refill_share: ClassVar[float] = 0.0
     refill_seconds: float = 0.0

@@ -193,6 +193,10 @@ ARRAY_LIMIT: Final = 1000
 #: Jobs that one command ends.
 KILL_CHUNK: Final = 500
 
+#: A job that was in the queue under its own name so lately is not looked at before it is ended: no cluster
+#: gives its number to another so soon.
+KNOWN_SECONDS: Final = 60.0
+
 #: Commands that submit one job each and run at the same time.
 SINGLES_AT_ONCE: Final = 8
 

@@ -153,6 +153,8 @@ class EndReason(StrEnum):
     OOM = "OOM"
     #: it ran longer than it may
     TIMEOUT = "TIMEOUT"
+    #: it waited in the scheduler's queue for longer than it may, and was taken back
+    PENDING_TIMEOUT = "PENDING_TIMEOUT"
     #: its host went down
     NODE_FAIL = "NODE_FAIL"
     #: the scheduler took its place for another
@@ -200,6 +202,7 @@ SENTENCES: Mapping[str, str] = {
     "SIGNAL": "SIGNAL {signal}",
     "OOM": "OOM",
     "TIMEOUT": "TIMEOUT after {timeout} s",
+    "PENDING_TIMEOUT": "PENDING_TIMEOUT after {timeout} s",
     "NODE_FAIL": "NODE_FAIL {node}",
     "PREEMPTED": "PREEMPTED",
     "LOST": "LOST",

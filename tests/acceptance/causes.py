@@ -530,6 +530,18 @@ async def the_scheduler_will_not_take_it(stage):
         yield await xqute.push(["true"])
 
 
+@ends(
+    "PENDING_TIMEOUT",
+    r"PENDING_TIMEOUT after 0.5 s: PENDING \(JobHeldUser\)",
+    "scheduler_pending_timeout=",
+    where=("slurm",),
+)
+async def it_waits_in_the_queue_for_longer_than_it_may(stage):
+    asked = {"slurm_hold": True, "scheduler_pending_timeout": 0.5}
+    async with stage.xqute(scheduler=asked) as xqute:
+        yield await xqute.push(["true"])
+
+
 @ends("TOO_LARGE", r"TOO_LARGE: needs mem 8G, and there is 4G", "ask for less")
 async def it_needs_more_than_there_is(stage):
     async with stage.xqute(resources={"mem": "4G"}) as xqute:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from ..job import Job
@@ -70,13 +70,15 @@ class Killer:
         """A job that was asked to stop while it was being handed over has arrived."""
         self._start(self._end([live]), live)
 
-    def too_long(self, live: Live) -> None:
-        """Stop a job that runs longer than its timeout; it will have failed, not been killed."""
-        if self._room.live.get(live.job.id) is live and live.timed_out is None:
-            timeout = live.job.call.options.timeout
-            live.timed_out = Reason("TIMEOUT", {"timeout": f"{timeout:g}"})
+    def too_long(self, late: Mapping[Live, Reason]) -> None:
+        """Stop jobs that run, or wait, longer than they may; they will have failed, not been killed."""
+        room = self._room
+        lives = [live for live in late if room.live.get(live.job.id) is live and live.timed_out is None]
+        for live in lives:
+            live.timed_out = late[live]
             live.job.kill_grace = None
-            self._start(self._end([live]), live)
+        if lives:
+            self._start(self._end(lives), lives[0])
 
     def leave(self) -> None:
         """The engine ends: what could not be ended by now is not asked any more."""

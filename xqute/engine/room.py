@@ -43,7 +43,7 @@ class Live:
         renews: It was killed with an earlier session, not for its own sake: when it is gone, it begins anew.
         stuck: Something of it could not be ended; nothing is concluded before that is gone.
         stopped_by: Who asked to stop it; empty when nobody did.
-        timed_out: The reason, when the engine asked it to stop because it ran too long.
+        timed_out: The reason, when the engine asked it to stop because it ran, or waited, too long.
         timer: The clock of its timeout.
         files: The newest news of its files.
         answer: The newest answer of its scheduler that said something.

@@ -15,7 +15,7 @@ from typing import Any
 from .. import metadir
 from ..errors import BackendAnswerError
 from ..job import Job
-from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge
+from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge, may_be_asked_to_stop, overdue
 from ..rules.sweeping import seconds_to_next
 from ..settings import (
     ANSWER_SECONDS,
@@ -53,7 +53,7 @@ class Watcher:
         concluder: Concluder,
         *,
         again: Callable[[Live, Reason], None],
-        too_long: Callable[[Live], None],
+        too_long: Callable[[Mapping[Live, Reason]], None],
         freed: Callable[[int], None],
     ) -> None:
         """Say what to do with what is noticed.
@@ -63,7 +63,7 @@ class Watcher:
             lifecycle: Is told what jobs do.
             concluder: Is told how their starts ended.
             again: Hands a start over once more.
-            too_long: Stops a job that runs too long.
+            too_long: Stops jobs that run or wait too long.
             freed: Forks may be free: so many beyond those that were given back.
         """
         self._room = room
@@ -250,6 +250,15 @@ class Watcher:
             answers = {}
         for live in lives:
             self._note_answer(live, answers.get(live.job, NOT_ASKED))
+        told = [(live, answers.get(live.job, NOT_ASKED)) for live in lives if self._is_here(live)]
+        late = {live: reason for live, answer in told if (reason := self._overdue(live, answer)) is not None}
+        if late:
+            self._too_long(late)
+
+    def _overdue(self, live: Live, answer: Answer) -> Reason | None:
+        now = self._room.now()
+        evidence = self._evidence(live)._replace(answer=answer)
+        return overdue(evidence, now - (live.job.submitted or now), self._room.scheduler.pending_seconds)
 
     def _note_answer(self, live: Live, answer: Answer) -> None:
         live.asked = _now()
@@ -327,7 +336,8 @@ class Watcher:
         timeout = live.job.call.options.timeout
         if timeout is not None:
             gone = 0.0 if began is None else max(0.0, self._room.now() - began)
-            live.timer = _loop().call_later(max(0.0, timeout - gone), self._too_long, live)
+            late = {live: Reason("TIMEOUT", {"timeout": f"{timeout:g}"})}
+            live.timer = _loop().call_later(max(0.0, timeout - gone), self._too_long, late)
 
     def _pending(self, job: Job) -> Reason:
         return Reason("PENDING", {"scheduler": self._room.scheduler.name, "uid": job.uid})
@@ -356,7 +366,9 @@ def _readable(answers: Any) -> dict[Job, Answer]:
 
 def _wants_asking(live: Live) -> bool:
     """Only the scheduler can explain what its files said, or say that it is gone."""
-    return live.job.status is JobStatus.KILLING or (live.files is not None and bool(live.files.signal))
+    return live.job.status is JobStatus.KILLING or (
+        live.files is not None and may_be_asked_to_stop(live.files)
+    )
 
 
 def _read_many(paths: Mapping[int, str]) -> dict[int, FileNews]:

@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
         waited: Seconds since the files ended, or since the scheduler first said it is gone.
         grace: Seconds that files may be late.
         claims: Its script is our wrapper.
-        timed_out: The engine asked it to stop because it ran too long; its reason.
+        timed_out: The engine asked it to stop because it ran, or waited, too long; its reason.
         stopped_by: Who asked to stop it.
         resubmits: How often this start was handed over again.
         max_resubmits: How often it may be.
@@ -65,6 +65,21 @@ def judge(evidence: Evidence) -> Judgement | None:
     return _judge_gone(evidence) if evidence.waited >= evidence.grace else None
 
 
+def overdue(evidence: Evidence, queued: float, most: float | None) -> Reason | None:
+    """Why a job is to be taken out of its scheduler's queue; None: it may stay.
+
+    Args:
+        evidence: What is known of it.
+        queued: Seconds since it was handed over.
+        most: Seconds that it may wait there; None: as long as it likes.
+    """
+    waits = evidence.status is JobStatus.SUBMITTED and evidence.files.state is FileState.ABSENT
+    if most is None or queued < most or not waits or evidence.answer.presence is not Presence.PENDING:
+        return None
+    told = evidence.answer.reason.detail.get("message") if evidence.answer.reason is not None else None
+    return Reason("PENDING_TIMEOUT", {"timeout": f"{most:g}", **({"message": told} if told else {})})
+
+
 _ENDED = frozenset({FileState.FINISHED, FileState.FAILED, FileState.SKIPPED})
 
 
@@ -77,7 +92,7 @@ def _judge_end(evidence: Evidence) -> Judgement | None:
         return Judgement(JobEvent.SKIPPED, Reason("SKIPPED"), files.rc)
     if files.rc is None:
         return _judge_torn(evidence)
-    if files.signal:
+    if may_be_asked_to_stop(files):
         return _judge_asked_to_stop(evidence)
     if files.rc == 0:
         return Judgement(JobEvent.SUCCEEDED, Reason("EXIT", {"rc": 0}), 0)
@@ -93,13 +108,26 @@ def _judge_torn(evidence: Evidence) -> Judgement | None:
     return Judgement(JobEvent.FAILED, Reason("CORRUPT", {"message": message}))
 
 
+def may_be_asked_to_stop(files: FileNews) -> bool:
+    """Whether its scheduler may have sent it a signal.
+
+    Slurm sends one to each process of a job: the command may end of it before the wrapper hears it.
+    """
+    return bool(files.signal) or files.rc == _TERMINATED
+
+
+_TERMINATED = 128 + 15
+
+
 def _judge_asked_to_stop(evidence: Evidence) -> Judgement | None:
-    """A signal asked the wrapper to stop, and it was not us: the scheduler may know why."""
+    """A signal asked it to stop, and it was not us: the scheduler may know why."""
     files = evidence.files
     if evidence.answer.presence is Presence.GONE and evidence.answer.reason is not None:
         return Judgement(JobEvent.FAILED, evidence.answer.reason, files.rc)
     if evidence.waited < evidence.grace:
         return None
+    if files.rc is not None and not files.signal:
+        return Judgement(JobEvent.FAILED, rc_reason(files.rc), files.rc)
     number = _SIGNALS.get(files.signal, 0)
     detail = {
         "signal": number,
@@ -139,7 +167,10 @@ def _judge_never_began(evidence: Evidence) -> Judgement:
     """The claim is not there, so nothing ran: the same start is handed over again, some times."""
     if evidence.resubmits < evidence.max_resubmits:
         return Judgement(JobEvent.RETURNED, Reason("LOST", {"message": "it never began"}))
-    told = f"its wrapper never began, in {evidence.resubmits + 1} hand-overs"
+    told = (
+        f"its wrapper never began, in {evidence.resubmits + 1} hand-overs: was it taken out of the queue, or "
+        "does its host not see the metadir?"
+    )
     return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
 
 

@@ -41,6 +41,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "and for signal 9 the kernel's log (`dmesg`): memory may have run out",
     EndReason.OOM: "give it more memory, or run fewer at a time with scheduler_forks=",
     EndReason.TIMEOUT: "give it more time with timeout=, or find out with `xqute logs {id}` where it hung",
+    EndReason.PENDING_TIMEOUT: "the reason says what it waited for: ask for what is less rare (cpus=, mem=, "
+    "a partition or queue), or let it wait longer with scheduler_pending_timeout=",
     EndReason.NODE_FAIL: "its host went down: run it again",
     EndReason.PREEMPTED: "the scheduler needed its place: run it again",
     EndReason.LOST: "it may have been killed together with its script, or its host went down: "

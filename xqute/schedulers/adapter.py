@@ -37,10 +37,12 @@ class Limits(NamedTuple):
     Attributes:
         array: Elements of an array at most; less than 2: it knows no arrays.
         kill_seconds: What it may take between asking a job to stop and forcing it.
+        keep_seconds: For how long `poll_command` lists a job that has ended; 0: nobody knows.
     """
 
     array: int = ARRAY_LIMIT
     kill_seconds: float = 0.0
+    keep_seconds: float = 0.0
 
 
 class Adapter(Scheduler):

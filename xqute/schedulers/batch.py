@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
@@ -37,6 +38,7 @@ from ..states import Answer, Presence
 from . import batches, batching, portable
 from .adapter import Adapter, Limits, Listed
 from .batching import Element, Rate, expand
+from .sightings import TAKEN_OUT, Sightings, is_of, store_of, strangers
 from .touch import Touch
 
 log = logging.getLogger("xqute.batch")
@@ -50,6 +52,7 @@ class BatchScheduler(Adapter):
     options: ClassVar[Mapping[str, str] | None] = {
         "scheduler_rate": f"commands per time at most ({COMMAND_RATE}); None: no limit",
         "scheduler_poll_interval": f"seconds between questions about silent jobs ({BATCH_POLL_SECONDS:g})",
+        "scheduler_pending_timeout": "seconds that a job may wait in the queue, then it has failed; None",
         "scheduler_command_timeout": f"seconds that a command may take ({COMMAND_SECONDS:g})",
         "scheduler_array_limit": "elements of an array at most; 1: no arrays",
     }
@@ -68,7 +71,10 @@ class BatchScheduler(Adapter):
         self.poll_seconds = max(every, POLL_FLOOR_SECONDS)
         given = config.get("scheduler_command_timeout", COMMAND_SECONDS)
         self.command_seconds = seconds("scheduler_command_timeout", given)
+        if (most := config.get("scheduler_pending_timeout")) is not None:
+            self.pending_seconds = seconds("scheduler_pending_timeout", most)
         self._limits: Limits | None = None
+        self._sightings = Sightings()
         self._bad_nodes: WeakKeyDictionary[Job, set[str]] = WeakKeyDictionary()
         self._touch = Touch(self.name)
 
@@ -152,13 +158,14 @@ class BatchScheduler(Adapter):
         return [f"{self.directive} {line}" for line in lines]
 
     async def submit_job(self, job: Job) -> int | str:
-        outcome = await self._submit_one(job)
+        [outcome] = await self.submit_jobs([job])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def submit_jobs(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
         outcomes: dict[Job, Outcome] = {}
+        began = time.monotonic()
         try:
             limit = (await self.limits()).array if len(jobs) > 1 else 1
         except BackendUnavailable as exc:
@@ -175,6 +182,9 @@ class BatchScheduler(Adapter):
                 else:
                     outcomes |= await self._submit_array(part)
         outcomes |= await self._submit_singles(singles)
+        for job, outcome in outcomes.items():
+            if not isinstance(outcome, Exception):
+                self._sightings.note(job, began)
         return [outcomes[job] for job in jobs]
 
     async def _submit_singles(self, jobs: Sequence[Job]) -> Mapping[Job, Outcome]:
@@ -193,7 +203,7 @@ class BatchScheduler(Adapter):
         return outcomes
 
     async def _submit_one(self, job: Job) -> Outcome:
-        token = batching.token_of(_store(job), f"{job.id}.{job.start}")
+        token = batching.token_of(store_of(job), f"{job.id}.{job.start}")
         try:
             ran = await self._run(self.submit_command(job.script(self), self.job_name(token)))
         except BackendUnavailable as exc:
@@ -204,7 +214,7 @@ class BatchScheduler(Adapter):
 
     async def _submit_array(self, jobs: Sequence[Job]) -> Mapping[Job, Outcome]:
         """One command for all; what goes wrong goes wrong for each."""
-        token = batching.token_of(_store(jobs[0]), batching.new_batch())
+        token = batching.token_of(store_of(jobs[0]), batching.new_batch())
         root = os.path.dirname(jobs[0].directory)
         elements = [Element(job.id, job.start, job.claims()) for job in jobs]
         wrapped = f"{metadir.WRAPPED}{self.name}"
@@ -262,10 +272,9 @@ class BatchScheduler(Adapter):
         answers = dict.fromkeys(jobs, _GONE)
         if asked:
             found = await self._look(asked, self.poll_command, self.read_poll)
-            if missing := [uid for uid in asked if uid not in found]:
-                found |= await self._look(
-                    {uid: asked[uid] for uid in missing}, self.ends_command, self.read_ends
-                )
+            if missing := {uid: job for uid, job in asked.items() if uid not in found}:
+                keep = (await self.limits()).keep_seconds
+                found |= await self._look(missing, self.ends_command, self.read_ends, keep)
             if lost := {uid: job for uid, job in asked.items() if uid not in found}:
                 found |= await self._account(lost)
             answers |= {job: found[job.uid] for job in jobs if job.uid in found}
@@ -278,16 +287,25 @@ class BatchScheduler(Adapter):
         asked: Mapping[str, Job],
         command: Callable[[Sequence[str]], Sequence[str]],
         read: Callable[[str], Iterable[Listed]],
+        keep: float = 0.0,
     ) -> dict[str, Answer]:
-        """Those that are listed, and the elements of arrays that are listed as a whole, ended."""
+        """Those that are listed, and the elements of arrays that are listed as a whole, ended.
+
+        Also those whose absence says it: what ended is listed for so many seconds, where `keep` is given.
+        """
+        began = time.monotonic()
         listed = await self._ask(command(list(asked)), read)
         found = {}
         for uid, job in asked.items():
-            one = listed.get(uid)
-            if one is None and (whole := listed.get(self.array_of(uid))) is not None:
+            one, array = listed.get(uid), self.array_of(uid)
+            if one is None and (whole := listed.get(array)) is not None:
                 one = whole if whole.answer.presence is Presence.GONE else None
-            if one is not None and _is_of(one, job):
+            if one is not None and is_of(one, job):
                 found[uid] = one.answer
+                if one.answer.presence is not Presence.GONE:
+                    self._sightings.note(job, began)
+            elif one is None and self._sightings.taken_out(job, listed.values(), array, keep):
+                found[uid] = TAKEN_OUT
         return found
 
     async def _account(self, asked: Mapping[str, Job]) -> Mapping[str, Answer]:
@@ -300,7 +318,7 @@ class BatchScheduler(Adapter):
         except BackendUnavailable:
             return {}  # that they are gone is known; how they ended is a matter of luck
         ended = {uid: one for uid, one in listed.items() if one.answer.presence is Presence.GONE}
-        return {uid: one.answer for uid, one in ended.items() if uid in asked and _is_of(one, asked[uid])}
+        return {uid: one.answer for uid, one in ended.items() if uid in asked and is_of(one, asked[uid])}
 
     def _note_node(self, job: Job, answer: Answer) -> None:
         """A host that went down is avoided by the next start."""
@@ -309,19 +327,29 @@ class BatchScheduler(Adapter):
             self._bad_nodes.setdefault(job, set()).add(str(node))
 
     async def find_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, int | str]:
-        if not jobs:
-            return {}
-        by_place = {(job.id, job.start): job for job in jobs}
+        # whose files say how this start ended was taken: its number is not needed any more
+        ended = await asyncio.to_thread(lambda: [job for job in jobs if self._has_ended(job)])
+        uids: dict[Job, int | str] = dict.fromkeys(ended, "")
+        by_place = {(job.id, job.start): job for job in jobs if job not in uids}
+        if not by_place:
+            return uids
         found = await self._ask(self.find_command(), self.read_find)
         elements = batches.read_all(os.path.dirname(jobs[0].directory))
-        uids: dict[Job, str] = {}
         for listed in found.values():
-            place = batching.place_of(listed.name, listed.element, _store(jobs[0]), elements)
+            place = batching.place_of(listed.name, listed.element, store_of(jobs[0]), elements)
             job = by_place.get(place) if place is not None else None
             # of several copies one that has not ended
             if job is not None and (job not in uids or listed.answer.presence is not Presence.GONE):
                 uids[job] = listed.uid
         return uids
+
+    def _has_ended(self, job: Job) -> bool:
+        """Whether its files are of this start, and say an end."""
+        try:
+            news, start = metadir.read_news(job.directory), metadir.read_start(job.script(self), job.identity)
+        except OSError:
+            return False
+        return start == job.start and news.rc is not None
 
     # Killing
 
@@ -329,7 +357,8 @@ class BatchScheduler(Adapter):
         await self.kill_jobs([job])
 
     async def kill_jobs(self, jobs: Sequence[Job]) -> None:
-        uids = list(dict.fromkeys(job.uid for job in jobs if job.uid))
+        others = await self._strangers([job for job in jobs if job.uid])
+        uids = list(dict.fromkeys(job.uid for job in jobs if job.uid and job not in others))
         trouble: BackendUnavailable | None = None
         for first in range(0, len(uids), KILL_CHUNK):
             try:
@@ -341,12 +370,14 @@ class BatchScheduler(Adapter):
         if trouble is not None:
             raise trouble
 
+    async def _strangers(self, jobs: Sequence[Job]) -> set[Job]:
+        """Those whose numbers others have now, which nobody asked to end; looked at by one command at most.
 
-def _store(job: Job) -> str:
-    """Part of the names of all jobs of a store."""
-    return job.mark.rpartition("-")[0]
-
-
-def _is_of(listed: Listed, job: Job) -> bool:
-    """Whether what is listed is this job, and not another that got its number."""
-    return not listed.name or f"xq-{_store(job)}-" in listed.name
+        Raises:
+            BackendUnavailable: It can't be looked at now.
+        """
+        unknown = self._sightings.unknown(jobs)
+        if not unknown:
+            return set()
+        found = await self._ask(self.poll_command([job.uid for job in unknown]), self.read_poll)
+        return strangers(unknown, found.values())

@@ -87,6 +87,19 @@ def plain_name(text: str) -> str:
     return _NAMELESS.sub("_", text)
 
 
+def number_of(uid: str) -> str:
+    """What all elements of an array have in common, and no other job has; the id of one that is alone.
+
+    >>> number_of("7_3"), number_of("7.3"), number_of("7[3].host"), number_of("x-7")
+    ('7', '7', '7', 'x-7')
+    """
+    found = _NUMBER(uid)
+    return found[0] if found else uid
+
+
+_NUMBER: Final = re.compile(r"\d+").match
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """Numbers as people and schedulers write many of them.
 
@@ -100,6 +113,22 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             spans.append([number, number])
     return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in spans)
+
+
+def spread(text: str) -> Iterator[int]:
+    """The numbers in what schedulers write of many.
+
+    >>> list(spread("1-3,7,10-14:2"))
+    [1, 2, 3, 7, 10, 12, 14]
+    """
+    for part in text.split(","):
+        found = _SPAN(part.strip())
+        if found is not None:
+            first, last, step = found.groups()
+            yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+_SPAN: Final = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?").fullmatch
 
 
 # Arrays

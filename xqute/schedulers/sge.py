@@ -13,7 +13,7 @@ from ..job import Job
 from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
-from .batching import expand, ranges
+from .batching import expand, ranges, spread
 from .portable import GRID_ENGINE
 
 log = logging.getLogger("xqute.sge")
@@ -50,7 +50,6 @@ _NOTIFY_SECONDS: Final = 60.0
 
 _UID: Final = re.compile(r"^(\d+)$", re.MULTILINE)
 _ARRAY: Final = re.compile(r"^(\d+)\.1-(\d+):1$", re.MULTILINE)
-_TASKS: Final = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?").fullmatch
 _SIZE: Final = re.compile(r"([\d.]+)([kKmMgG]?)B?").fullmatch
 _FACTORS: Final = {"": 0, "k": 1, "m": 2, "g": 3}
 
@@ -157,7 +156,7 @@ class SgeScheduler(BatchScheduler):
     def _listed(self, entry: ET.Element) -> Iterator[Listed]:
         number, name = entry.findtext("JB_job_number", ""), entry.findtext("JB_name", "")
         state, tasks = entry.findtext("state", ""), entry.findtext("tasks") or ""
-        for task in _numbers(tasks) if tasks else [0]:
+        for task in spread(tasks) if tasks else [0]:
             uid = f"{number}.{task}" if task else number
             yield Listed(uid, self._answer(uid, entry.get("state", ""), state), name, task)
 
@@ -206,15 +205,6 @@ class SgeScheduler(BatchScheduler):
                 words.append(number)
         words += [f"{number}.{span}" for number, tasks in arrays.items() for span in ranges(tasks).split(",")]
         return [self.program("qdel"), *words]
-
-
-def _numbers(text: str) -> Iterator[int]:
-    """The tasks of an array as qstat writes them: 1-10:1, or 1,2,5-9:2."""
-    for part in text.split(","):
-        found = _TASKS(part.strip())
-        if found is not None:
-            first, last, step = found.groups()
-            yield from range(int(first), int(last or first) + 1, int(step or 1))
 
 
 def _end(code: int, told: Mapping[str, str]) -> Reason | None:

@@ -14,7 +14,7 @@ from ..settings import ARRAY_LIMIT
 from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
-from .batching import expand, ranges
+from .batching import expand, number_of, ranges, spread
 from .portable import SLURM
 
 log = logging.getLogger("xqute.slurm")
@@ -150,16 +150,14 @@ class SlurmScheduler(BatchScheduler):
     def read_limits(self, output: str) -> Limits:
         told = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", output, re.MULTILINE))
         self._accounts = not told.get("AccountingStorageType", "none").endswith("none")
-        largest, wait = told.get("MaxArraySize", ""), told.get("KillWait", "")
-        return Limits(
-            max(int(largest) - 1, 1) if largest.isdecimal() else ARRAY_LIMIT,
-            float(wait) if wait.isdecimal() else 0.0,
-        )
+        numbers = {name: int(value) for name, value in told.items() if value.isdecimal()}
+        largest = numbers.get("MaxArraySize", ARRAY_LIMIT + 1)
+        return Limits(max(largest - 1, 1), numbers.get("KillWait", 0), numbers.get("MinJobAge", 0))
 
     # Asking
 
     def poll_command(self, uids: Sequence[str]) -> Sequence[str]:
-        numbers = list(dict.fromkeys(uid.partition("_")[0] for uid in uids))
+        numbers = list(dict.fromkeys(map(number_of, uids)))
         whose = f"--jobs={','.join(numbers)}" if 0 < len(numbers) <= _NAMED else f"--user={os.getuid()}"
         return [*self._words("squeue"), "--array", "--all", "--states=all", whose, f"--format={_FORMAT}"]
 
@@ -176,21 +174,16 @@ class SlurmScheduler(BatchScheduler):
                 yield Listed(uid, self._answer(uid, state, why, nodes, limit), name, index)
 
     def array_of(self, uid: str) -> str:
-        return uid.partition("_")[0] if _ELEMENT(uid) else ""
+        return number_of(uid) if _ELEMENT(uid) else ""
 
     def account_command(self, uids: Sequence[str]) -> Sequence[str] | None:
         if not self._accounts:
             return None
         # without a time it shows nothing that ended before midnight
-        which = [f"--jobs={','.join(uids[:_NAMED])}", "--starttime=now-30days"]
-        return [
-            *self._words("sacct"),
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            f"--format={_ACCOUNT}",
-            *which,
-        ]
+        numbers = dict.fromkeys(map(number_of, uids[:_NAMED]))
+        which = [f"--jobs={','.join(numbers)}", "--starttime=now-30days"]
+        how = ["--noheader", "--parsable2", "--allocations", f"--format={_ACCOUNT}"]
+        return [*self._words("sacct"), *how, *which]
 
     def read_account(self, output: str) -> Iterable[Listed]:
         for line in output.splitlines():
@@ -198,7 +191,10 @@ class SlurmScheduler(BatchScheduler):
             if len(fields) == _ACCOUNT.count(",") and uid[:1].isdecimal():
                 state, nodes, limit = fields
                 word, _, by = state.partition(" ")
-                yield Listed(uid, self._answer(uid, word, by, nodes, limit))
+                number, _, elements = uid.partition("_")  # those that never began are one line: 7_[1-3,9%2]
+                several = [f"{number}_{index}" for index in spread(elements.strip("[]").partition("%")[0])]
+                for one in several or [uid]:
+                    yield Listed(one, self._answer(one, word, by, nodes, limit))
 
     def _answer(self, uid: str, state: str, why: str, nodes: str, limit: str) -> Answer:
         if state in _WAITS:

@@ -6,101 +6,17 @@ import os
 import re
 import subprocess
 import time
-from collections import deque
-from typing import ClassVar
 
 import pytest
 
-from xqute import Answer, BackendFull, BackendUnavailable, OptionError, Presence, Reason, SubmitError
-from xqute.runner import Ran, Runner
+from tests.unit.schedulers.tables import DOWN, Acting, Tables, jobs_of, mark, seen
+from xqute import Answer, BackendFull, BackendUnavailable, OptionError, Presence, SubmitError
 from xqute.runners import local
 from xqute.runners.local import LocalRunner
 from xqute.schedulers import batches, batching
-from xqute.schedulers.adapter import Limits, Listed
-from xqute.schedulers.batch import BatchScheduler
+from xqute.schedulers.adapter import Limits
 from xqute.schedulers.batching import Element, Rate
 from xqute.testing import Bench
-
-
-class Tables(BatchScheduler):
-    """As much as an author writes."""
-
-    name = "tables"
-    programs: ClassVar = dict.fromkeys(("sub", "ask", "del", "conf"), "true")
-    options: ClassVar = {**BatchScheduler.options, **dict.fromkeys(programs, "a path")}
-    option_prefixes = ("tab_",)
-    directive = "#TAB"
-    index_variable = "TAB_ID"
-    foreign_env = ("TAB_",)
-    kept_env = frozenset({"TAB_HOME"})
-    refused = re.compile("never")
-    passing = re.compile("busy")
-    full = re.compile("too many")
-    unknown = re.compile("no such job")
-
-    def submit_command(self, script, name):
-        return ["sub", name, script]
-
-    def read_uid(self, output):
-        return output.strip() if output.strip().isdecimal() else None
-
-    def array_command(self, script, name, size):
-        return ["sub", name, script, str(size)]
-
-    def read_array_uids(self, output, size):
-        number = self.read_uid(output)
-        return number and [f"{number}.{n}" for n in range(1, size + 1)]
-
-    def kill_command(self, uids):
-        return ["del", *uids]
-
-    def poll_command(self, uids):
-        return ["ask", *uids]
-
-    def read_poll(self, output):
-        for line in output.splitlines():
-            uid, state, name, *element = line.split()
-            reason = Reason("NODE_FAIL", {"node": "n1"}) if state == "DOWN" else None
-            presence = Presence.GONE if state == "DOWN" else Presence[state]
-            yield Listed(uid, Answer(presence, reason), name, int(*element or "0"))
-
-    def limits_command(self):
-        return ["conf"]
-
-    def read_limits(self, output):
-        return Limits(int(output), 30.0)
-
-    def own_directives(self, job):
-        return [f"-l {job.call.options.title or 'same'}", *(f"-x {node}" for node in self.bad_nodes(job))]
-
-
-class Acting(Runner):
-    """Acts what is written for it, in order."""
-
-    def __init__(self):
-        super().__init__()
-        self.script = deque()
-        self.ran = []
-        self.env = {}
-
-    def says(self, *answers):
-        """Each answer is what a command prints, or (code, stderr), or an exception."""
-        self.script.extend(answers)
-
-    async def run(self, argv, *, seconds, env=None):
-        self.ran.append(list(argv))
-        self.env = env
-        self.commands[argv[0]] += 1
-        await asyncio.sleep(0)
-        answer = self.script.popleft() if self.script else ""
-        if isinstance(answer, Exception):
-            raise answer
-        code, error = answer if isinstance(answer, tuple) else (0, "")
-        return Ran(tuple(argv), code, "" if code else answer, error)
-
-    @property
-    def programs(self):
-        return [argv[0] for argv in self.ran]
 
 
 @pytest.fixture
@@ -118,20 +34,9 @@ def bench(make, tmp_path):
     return Bench(make(), tmp_path / "bench")
 
 
-async def jobs_of(bench, count, **options):
-    return [await bench.job(["true"], **options) for _ in range(count)]
-
-
-def mark(job):
-    return job.mark.rpartition("-")[0]
-
-
 def run_element(shell, script, element):
     """Run the script of an array as the scheduler runs one of its elements."""
     subprocess.run([shell, script], env={"TAB_ID": element, "PATH": os.environ["PATH"]}, check=True)
-
-
-DOWN = BackendUnavailable("it hangs")
 
 
 # Submitting
@@ -250,6 +155,7 @@ async def asked(bench, *answers, count=2, uids=("7.1", "7.2")):
     jobs = await jobs_of(bench, count)
     for job, uid in zip(jobs, uids, strict=True):
         job.uid = uid
+    bench.scheduler._limits = Limits()
     bench.scheduler.runner.says(*(answer.replace("NAME", f"xq-{mark(jobs[0])}-z") for answer in answers))
     found = await bench.scheduler.poll_jobs(jobs)
     return jobs, [found[job] for job in jobs]
@@ -292,6 +198,7 @@ async def test_a_question_that_fails_answers_nothing_and_is_told_once(bench, cap
     jobs = await jobs_of(bench, 2)
     for job in jobs:
         job.uid = str(job.id)
+    bench.scheduler._limits = Limits()
     bench.scheduler.runner.says((1, "whatever"), DOWN, "1 HOLIDAY x", (1, "no such job"), (1, "no such job"))
 
     with caplog.at_level(logging.WARNING):
@@ -357,8 +264,7 @@ async def test_looking_up_what_can_not_be_asked_is_no_answer(bench) -> None:
 
 async def test_many_are_killed_by_few_commands_whatever_happens_to_one(bench) -> None:
     jobs = await jobs_of(bench, 3)
-    for job, uid in zip(jobs, ("7.1", "7.1", "8"), strict=True):
-        job.uid = uid
+    seen(bench, jobs, ("7.1", "7.1", "8"))
     bench.scheduler.runner.says((1, "no such job"))
 
     await bench.scheduler.kill_jobs(jobs)
@@ -372,8 +278,7 @@ async def test_many_are_killed_by_few_commands_whatever_happens_to_one(bench) ->
 async def test_a_kill_goes_out_in_pieces_and_the_trouble_of_one_keeps_none_back(bench, monkeypatch) -> None:
     monkeypatch.setattr("xqute.schedulers.batch.KILL_CHUNK", 2)
     jobs = await jobs_of(bench, 5)
-    for job in jobs:
-        job.uid = str(job.id)
+    seen(bench, jobs, "12345")
     bench.scheduler.runner.says("", DOWN, "")
 
     with pytest.raises(BackendUnavailable):

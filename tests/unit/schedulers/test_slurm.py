@@ -218,6 +218,7 @@ def test_words_of_a_submission_that_failed_are_told_apart(slurm, said, kind) -> 
 def test_its_limits_are_read_from_its_configuration(slurm) -> None:
     text = "Configuration data as of 2026-01-01\nKillWait          = 30 sec\nMaxArraySize      = 1001\n"
 
+    assert slurm().read_limits(f"{text}MinJobAge = 300 sec\n") == Limits(1000, 30.0, 300.0)
     assert slurm().read_limits(text) == Limits(1000, 30.0)
     assert slurm().read_limits("") == Limits()
     assert slurm().read_limits("MaxArraySize = 0\n").array == 1
@@ -306,15 +307,18 @@ def test_an_accounting_is_asked_where_there_is_one(slurm) -> None:
     without, with_one = slurm(), slurm()
     with_one.read_limits("AccountingStorageType   = accounting_storage/slurmdbd\n")
     ended = "9|TIMEOUT|n1|00:01:00\n10_2|CANCELLED by 0|None assigned|UNLIMITED\n"
-    text = f"{ended}11|RUNNING|n1|UNLIMITED\nbanner\n"
+    waited = "12_[1-2,5%2]|CANCELLED by 0|None assigned|UNLIMITED\n"
+    text = f"{ended}11|RUNNING|n1|UNLIMITED\nbanner\n{waited}"
 
     assert without.account_command(["9"]) is None
     argv = with_one.account_command(["9", "10_2"])
-    assert {"--jobs=9,10_2", "--starttime=now-30days"} <= set(argv)
-    nine, ten, eleven = with_one.read_account(text)
+    assert {"--jobs=9,10", "--starttime=now-30days"} <= set(argv)
+    nine, ten, eleven, *twelve = with_one.read_account(text)
     assert nine.answer.reason.detail["timeout"] == "60"
     assert ten.answer.reason == Reason("KILLED", {"by": "scancel by 0"})
     assert eleven.answer.presence is Presence.RUNNING
+    assert [one.uid for one in twelve] == ["12_1", "12_2", "12_5"]
+    assert {one.answer.reason.code for one in twelve} == {"KILLED"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""What happens at a real Grid Engine to jobs that wait in its queue, and to their numbers."""
+
+import asyncio
+
+import pytest
+
+from tests.live.clusters import SECONDS, run, trying_twice, until
+from xqute import JobStatus
+from xqute.schedulers.sge import SgeScheduler
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("sge_clients")]
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(**options):
+        return trying_twice(SgeScheduler(scheduler_rate=None, **options), tmp_path, grace=2.0)
+
+    return make
+
+
+def listed(number):
+    """The states of what has this number."""
+    lines = [line.split() for line in run("qstat").splitlines()]
+    return [words[4] for words in lines if words[:1] == [number]]
+
+
+@pytest.mark.parametrize(
+    ("options", "several", "said"),
+    [
+        ({"sge_h": True}, 3, "hqw (held)"),
+        ({"sge_wd": "/nowhere/at/all"}, 1, "Eqw (error: `qstat -j NUMBER` says why)"),
+    ],
+    ids=["held", "in error"],
+)
+async def test_jobs_that_wait_too_long_are_taken_back(make, options, several, said):
+    xq = make(scheduler_pending_timeout="2s", **options)
+    jobs = await xq.push_many([["true"]] * several, retries=0)
+
+    async with asyncio.timeout(SECONDS):
+        await xq.run_until_complete()
+
+    number = jobs[0].uid.partition(".")[0]
+    expected = f"PENDING_TIMEOUT after 2 s: {said.replace('NUMBER', number)}"
+    assert {str(job.reason) for job in jobs} == {expected}
+    assert {(job.status, job.start) for job in jobs} == {(JobStatus.FAILED, 1)}
+    assert xq.scheduler.commands["qdel"] == 1
+    assert listed(number) == []
+
+
+async def test_a_number_that_is_a_strangers_is_not_deleted(make, tmp_path, monkeypatch):
+    monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
+    stranger = run("qsub", "-terse", "-h", "-o", "/dev/null", "-e", "/dev/null", "-b", "y", "true").strip()
+    xq = make()
+    job = await xq.push(f"touch '{tmp_path}/began'; sleep 60")
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: job.status is JobStatus.RUNNING)
+        ours, job.uid = job.uid, stranger
+        await job.kill()
+        await asyncio.wait([job.as_task()])
+    found = listed(stranger)
+    run("qdel", ours, stranger)
+
+    assert job.status is JobStatus.KILLED
+    assert found == ["hqw"]
+    assert xq.scheduler.commands["qdel"] == 0
