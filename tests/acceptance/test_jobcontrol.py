@@ -50,7 +50,9 @@ def ran(here):
 @pytest_asyncio.fixture
 async def xqute(request, make_xqute):
     """Knows all calls; in SQLite where a test names no other store."""
-    return make_xqute(calls=CALLS, store=getattr(request, "param", None), scheduler_forks=4)
+    one = make_xqute(calls=CALLS, store=getattr(request, "param", None), scheduler_forks=4)
+    yield one
+    await one.run_until_complete()  # what a story left, such as the cleanup after a failure
 
 
 @pytest.fixture
