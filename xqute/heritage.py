@@ -149,7 +149,7 @@ class Heritage:
         if job.status.well:
             job.cached = True
             self.reused += 1
-            self._lifecycle.sweeper.add(job)
+            self._lifecycle.tidier.add(job)
         elif job.status.final:
             self._lifecycle.retry(job)
         elif job.id not in room.live:

@@ -69,7 +69,7 @@ TIDY_RATIO: Final = 9.0
 
 #: Ended jobs that such a look takes, and how many directories go at a time.
 TIDY_JOBS: Final = 2000
-SWEEP_AT_ONCE: Final = 100
+TIDY_AT_ONCE: Final = 100
 
 #: Between two sweeps over the status files: first, and after a long silence.
 SWEEP_MIN_SECONDS: Final = 0.05

@@ -13,7 +13,7 @@ from ..plan import Node, Plan
 from ..work import Work
 from .lifecycle import Lifecycle
 from .room import Room
-from .sweeping import wants_cleanup
+from .tidying import wants_cleanup
 
 log = logging.getLogger("xqute.engine")
 

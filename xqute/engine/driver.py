@@ -68,7 +68,7 @@ class Driver:
 
     async def crowd(self) -> int:
         """How many job directories there are, where they are very many; else 0."""
-        crowd = self._lifecycle.sweeper.crowd
+        crowd = self._lifecycle.tidier.crowd
         await crowd.check()
         return crowd.count
 
@@ -123,7 +123,7 @@ class Driver:
     async def _finish_tidying(self) -> None:
         """Remove the directories that are not to be kept."""
         try:
-            await self._lifecycle.sweeper.finish()
+            await self._lifecycle.tidier.finish()
         except (StoreError, MetadirError) as exc:
             log.warning("not all directories that keep= does not keep were removed: %s", exc)
 

@@ -15,7 +15,7 @@ from ..states import TRANSITIONS, JobEvent, JobStatus, Reason, Transition
 from .hooklines import HookLines
 from .recorder import Recorder
 from .room import Room
-from .sweeping import Sweeper
+from .tidying import Tidier
 from .waiting import Waiting
 
 log = logging.getLogger("xqute.engine")
@@ -38,7 +38,7 @@ class Lifecycle:
         self.lines = HookLines(self._line_empty)
         self.recorder = Recorder(room)
         self.waiting = Waiting(room, self.apply, self.explain, self._give_up_on)
-        self.sweeper = Sweeper(room, self.recorder, self.lines)
+        self.tidier = Tidier(room, self.recorder, self.lines)
         #: Is told of each job whose end for good is durable.
         self.ended_for_good: Callable[[Job], None] = _nothing_to_do
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
@@ -150,7 +150,7 @@ class Lifecycle:
                 _let_go(waiter)
             if job.status in _BADLY:
                 self.ended_for_good(job)
-            self.sweeper.add(job)
+            self.tidier.add(job)
         elif transition.to is JobStatus.QUEUED:
             self._room.claim_wanted.set()  # only now the store lets go of its claim
         if self._room.plugins.has(transition.hook):

@@ -104,7 +104,7 @@ class Engine:
             group.create_task(self._serve(lifecycle.recorder.run), name="xqute recorder"),
             group.create_task(self._serve(partial(self._requests.run, group)), name="xqute requests"),
             group.create_task(self._serve(self._concluder.reports.run), name="xqute reports"),
-            group.create_task(self._serve(lifecycle.sweeper.run), name="xqute sweeper"),
+            group.create_task(self._serve(lifecycle.tidier.run), name="xqute tidier"),
         ]
         self._killer.meet(self._submitter, self._watcher, group)
         lifecycle.lines.open(group)

@@ -16,7 +16,7 @@ from functools import partial
 from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
-from ..settings import SWEEP_AT_ONCE, TIDY_JOBS, TIDY_MAX_SECONDS, TIDY_MIN_SECONDS, TIDY_RATIO
+from ..settings import TIDY_AT_ONCE, TIDY_JOBS, TIDY_MAX_SECONDS, TIDY_MIN_SECONDS, TIDY_RATIO
 from ..states import JobStatus
 from ..store import Query
 from .crowding import Crowd
@@ -27,7 +27,7 @@ from .room import REQUEST, TAKEN_OVER, Room
 log = logging.getLogger("xqute.engine")
 
 
-class Sweeper:
+class Tidier:
     """Follows jobs from their end until their directories may go.
 
     A directory is needed by jobs that need the result and have not ended well, by hooks that were not
@@ -61,7 +61,7 @@ class Sweeper:
             await asyncio.sleep(pause)
             began = clock()
             await self.crowd.check()
-            done = await self._sweep(TIDY_JOBS, over=False)
+            done = await self._tidy(TIDY_JOBS, over=False)
             pause = TIDY_MIN_SECONDS if done else min(2 * pause, TIDY_MAX_SECONDS)
             pause = max(pause, TIDY_RATIO * (clock() - began))
 
@@ -70,9 +70,9 @@ class Sweeper:
         await self.crowd.check()
         stop = self._room.stop
         if not self._room.interrupted and (stop is None or stop.code != TAKEN_OVER):
-            await self._sweep(len(self._ended), over=not self._room.attended)
+            await self._tidy(len(self._ended), over=not self._room.attended)
 
-    async def _sweep(self, looks: int, *, over: bool) -> bool:
+    async def _tidy(self, looks: int, *, over: bool) -> bool:
         """Remove what may go of the next so many; whether something was removed."""
         looks = min(looks, len(self._ended))
         done = False
@@ -135,7 +135,7 @@ class Sweeper:
     async def _remove(self) -> None:
         failed: list[OSError] = []
         while self._left:
-            jobs = self._left[:SWEEP_AT_ONCE]
+            jobs = self._left[:TIDY_AT_ONCE]
             crash_point("before directories are removed")
             failed += await asyncio.to_thread(_remove_all, [job.directory for job in jobs])
             self._left = self._left[len(jobs) :]
