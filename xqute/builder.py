@@ -305,6 +305,8 @@ class Builder:
                     continue  # the report tells of it
 
     async def _check_pins(self, pin: Mapping[str, int], goal: str, definitions: Sequence[Definition]) -> None:
+        if not isinstance(pin, Mapping):
+            raise OptionError(f"pin={pin!r}: it is a dictionary, of names of calls and ids of their builds")
         needs = {each.name: each.needs for each in definitions}
         names = set(below(needs[goal], needs))
         for name, id_ in pin.items():

@@ -114,7 +114,7 @@ class Pusher:
         """Accept what was planned but for what is there; returns the jobs of its roots.
 
         Of what an earlier session left, only jobs are found again that need the very same jobs, and of
-        named calls only those that have not ended well: whether a result is used was decided already.
+        named calls only the newest, if it has not ended well: whether a result is used was decided before.
 
         Raises:
             Overtaken: Of a name there are younger builds than `newest` says; nothing was changed.
@@ -124,7 +124,7 @@ class Pusher:
         if self._keeper.heritage.any:
             for number, node in enumerate(planned.nodes):
                 if matched[number] is None:
-                    matched[number] = self._find_again(node, _ids(planned, node, matched))
+                    matched[number] = self._find_again(node, _ids(planned, node, matched), newest)
         served = [
             job is not None and (kept is not None or job.status.well)
             for job, kept in zip(matched, there, strict=True)
@@ -143,12 +143,12 @@ class Pusher:
         await self._keeper.enter([job for job in again if job in used])
         return _roots(planned, used, wanted, accepted)
 
-    def _find_again(self, node: Node, needs: Sequence[int] | None) -> Job | None:
+    def _find_again(self, node: Node, needs: Sequence[int] | None, newest: Mapping[str, int]) -> Job | None:
         heritage = self._keeper.heritage
         others: list[Job] = []
         found = heritage.match(node.digest, node.work) if node.digest else None
         while found is not None and not (
-            list(found.given_needs) == needs and not found.removed and not (found.name and found.status.well)
+            list(found.given_needs) == needs and not found.removed and _may_be_built(found, newest)
         ):
             others.append(found)
             found = heritage.match(node.digest, node.work)
@@ -269,6 +269,11 @@ class Pusher:
         pattern.pushed_at = self._keeper.pushed_at
         self._lifecycle.draft(pattern, waits=waits)
         return pattern
+
+
+def _may_be_built(job: Job, newest: Mapping[str, int]) -> bool:
+    """Whether a job is no build of a named call, or the newest and one that has not ended well."""
+    return not job.name or (job.id >= newest.get(job.name, 0) and not job.status.well)
 
 
 class _Parts(NamedTuple):

@@ -378,6 +378,32 @@ async def test_what_is_blocked_gives_way_to_the_build_that_follows(xqute, here, 
     assert report.blocked == {}
 
 
+async def test_what_was_left_blocked_is_not_taken_up_where_there_is_a_younger_build(make_xqute, here):
+    edited = make("B", "more", {"deep": [A]}).named("B")
+    user = make("C", edited).named("C")
+    goal = make("D", user).named("D")
+    async with make_xqute() as session:
+        await session.build(D)
+    (here / "B.fails").touch()
+    async with make_xqute(resume=True) as session:
+        with pytest.raises(DependencyFailed):
+            await session.build(goal)
+    (here / "B.fails").unlink()
+    async with make_xqute(resume=True) as session:
+        younger = await session.build(goal, deps="missing", force=True)
+
+    async with make_xqute(resume=True) as session:
+        job = await session.build(goal)
+
+    assert job.id > younger.id
+    assert await words(session, edited, user, goal) == ["success"] * 3
+
+
+async def test_a_pin_that_is_no_dictionary_is_refused(xqute):
+    with pytest.raises(OptionError, match="pin=17: it is a dictionary"):
+        await xqute.build(A, pin=17)
+
+
 async def test_a_result_stands_although_a_newer_build_of_it_failed_and_that_is_told(xqute, here):
     await xqute.build(A)
     (here / "A.fails").touch()

@@ -186,6 +186,7 @@ def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, cal
         ("calls.py:webb", "did you mean"),
         ("broken.py", "ZeroDivisionError"),
         ("empty.py", "names no call"),
+        ("twice.py", "two calls named 'a'.* a name stands for one"),
         ("no-module.py", "is no name of a module"),
         ("sub/json.py", "another module is called json"),
         ("no.such.module", "can't be imported"),
@@ -196,7 +197,9 @@ def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, targe
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "calls", raising=False)
     (calls.parent / "sub").mkdir()
-    for name, text in {"broken": "1 / 0", "empty": "x = 1", "no-module": "", "sub/json": ""}.items():
+    twice = "from xqute import cmd; one, two = cmd('true').named('a'), cmd('false').named('a')"
+    texts = {"broken": "1 / 0", "empty": "x = 1", "no-module": "", "sub/json": "", "twice": twice}
+    for name, text in texts.items():
         (calls.parent / f"{name}.py").write_text(f"{text}\n")
 
     with pytest.raises(XquteError, match=told):
@@ -204,6 +207,7 @@ def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, targe
 
     sys.modules.pop("calls", None)
     sys.modules.pop("empty", None)
+    sys.modules.pop("twice", None)
 
 
 def test_a_module_that_is_broken_is_said_where(xqute, calls):

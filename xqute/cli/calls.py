@@ -44,7 +44,12 @@ class CallSet(NamedTuple):
         variables: dict[str, Call] = {}
         for variable, value in vars(module).items():
             for call in _named(value):
-                calls.setdefault(str(call.naming and call.naming.name), call)
+                name = str(call.naming and call.naming.name)
+                if calls.setdefault(name, call) is not call:
+                    raise OptionError(
+                        f"{path} has two calls named {name!r}, {calls[name]!r} and {call!r}: "
+                        "a name stands for one"
+                    )
                 if value is call:
                     variables[variable] = call
         if not calls:

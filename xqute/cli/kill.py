@@ -80,7 +80,7 @@ async def _kill(
     async with place.reading() as store:
         told = [(row, place.job(row)) for row in await store.get([*before])]
     if as_json:
-        print_json({"jobs": [{**job_document(row, job), "ended": job.status.final} for row, job in told]})
+        print_json({"jobs": [job_document(row, job) for row, job in told]})
     else:
         who = manager(runs[rows[0].run]) if rows and rows[0].run in runs else "its manager"
         silent = f"its manager ({who}) did not answer; the request is kept until it does"
@@ -128,7 +128,8 @@ async def _ask(place: Place, store: Store, run: RunRow, ids: Sequence[int], grac
 async def _longest_grace(place: Place, store: Store, ids: Sequence[int], grace: float | None) -> float:
     if grace is not None:
         return grace
-    return max(place.job(row).call.options.grace for row in await store.get(ids))
+    # a build that waited may have been withdrawn meanwhile: it is gone
+    return max((place.job(row).call.options.grace for row in await store.get(ids)), default=0.0)
 
 
 async def _kill_here(place: Place, run: str, ids: Sequence[int], grace: float | None) -> None:

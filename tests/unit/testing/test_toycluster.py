@@ -284,7 +284,7 @@ def test_a_job_of_a_failed_node_ends_without_a_word(cluster, submit, ended, tmp_
     cluster.fail_node(number)
 
     assert ended(number) == "NODE_FAIL"
-    assert not toyprocs.since(pid)
+    wait_for(lambda: not toyprocs.since(pid))
     assert not (tmp_path / "asked").exists()
 
 
