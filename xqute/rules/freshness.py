@@ -253,12 +253,19 @@ def decide(
 def usable(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Build]]) -> dict[str, int]:
     """The calls that need not be built, and which builds of them are there, or on their way.
 
+    One that is built anew just now is used as it will be: what took the older one would be outdated at once.
+
     Args:
         definitions: The calls, each after what it needs.
         builds: The builds of each.
     """
     planner = _Builder(builds, (), "outdated", {}, "")
-    return {name: use for name, use in planner.look(definitions).items() if use is not None}
+    found: dict[str, int] = {}
+    for definition, use in zip(definitions, planner.look(definitions).values(), strict=True):
+        younger = planner.on_its_way(definition, builds.get(definition.name, ()))
+        if use is not None or younger is not None:
+            found[definition.name] = max(use or 0, younger or 0)
+    return found
 
 
 def below(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> Iterator[str]:
@@ -310,7 +317,7 @@ class _Builder:
         if last is None or name == self._forced:
             if last is None:
                 self._lacking.add(name)
-            self._use[name] = None if name == self._forced else self._on_its_way(definition, mine)
+            self._use[name] = None if name == self._forced else self.on_its_way(definition, mine)
             return
         self._use[name] = last.id
         if not self._may_be_renewed(name) or not self._differs(definition, mine):
@@ -318,7 +325,7 @@ class _Builder:
         if definition.protected:
             self._refused.add(name)
         else:
-            self._use[name] = self._on_its_way(definition, mine)
+            self._use[name] = self.on_its_way(definition, mine)
 
     def _may_be_renewed(self, name: str) -> bool:
         return name in self._roots or self._deps == "outdated"
@@ -326,7 +333,7 @@ class _Builder:
     def _differs(self, definition: Definition, builds: Sequence[Build]) -> bool:
         return bool(_difference(definition, standing(builds), self._use))
 
-    def _on_its_way(self, definition: Definition, builds: Sequence[Build]) -> int | None:
+    def on_its_way(self, definition: Definition, builds: Sequence[Build]) -> int | None:
         """A build that was begun and is what a new one would be; None: there is none."""
         same = (b for b in builds if b.ours and not _difference(definition, b, self._use))
         return max((build.id for build in same), default=None)

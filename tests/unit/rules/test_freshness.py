@@ -428,6 +428,14 @@ class TestLife(Life.TestCase):
     settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
+def test_what_is_built_anew_just_now_is_used_as_it_will_be() -> None:
+    builds = fresh()
+    builds["B"].append(built(7, "b", RUNNING, ours=True, A=1))
+
+    assert usable(CHAIN, builds) == {"A": 1, "B": 7, "C": 3}
+    assert usable(CHAIN, fresh()) == {"A": 1, "B": 2, "C": 3}
+
+
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.integers(0, 9)), max_size=9), st.integers(0, 9))
 def test_below_names_each_call_once_also_in_circles(needs, start) -> None:
     texts = {str(name): sorted(map(str, others)) for name, others in needs.items()}
