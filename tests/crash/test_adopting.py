@@ -285,3 +285,31 @@ tell(ok=report.ok, before=int((HERE / "before").read_text()), starts=[job.start 
     assert said.code == 0, said.err
     assert said.facts == {"ok": True, "before": 4, "starts": [1] * 5}
     assert sessions.ran == dict.fromkeys(["a", "b", "c", "d", "last"], 1)
+
+
+def test_an_adopted_job_that_ends_between_looking_and_asking_has_ended_well(sessions):
+    """Its files said that it runs; when its scheduler is asked, it is gone: its files say more by now."""
+    text = """
+from xqute.schedulers.local import LocalScheduler
+
+class EndsWhenAsked(LocalScheduler):
+    async def poll_jobs(self, jobs):
+        (HERE / "go.a").touch()
+        while any(Path(f"/proc/{job.uid}").exists() for job in jobs):
+            time.sleep(0.01)  # nothing else may happen meanwhile
+        return await super().poll_jobs(jobs)
+
+xqute = make(scheduler=EndsWhenAsked, resume=True)
+a = await xqute.push(hold("a"))
+await xqute.run_until_complete()
+tell(status=a.status.name, reason=str(a.reason), start=a.start)
+"""
+    first = sessions.start(text.replace("EndsWhenAsked, ", "'local', "))
+    sessions.wait_up(first, "a")
+    wait_for(lambda: sessions.jobs()[0].status is JobStatus.RUNNING)
+    sessions.end_by_force(first)
+
+    told = sessions.facts(text)
+
+    assert told == {"status": "FINISHED", "reason": "EXIT 0", "start": 1}
+    assert sessions.ran == {"a": 1}

@@ -1,12 +1,15 @@
 """Each row of the table of evidence, through the whole engine."""
 
 import asyncio
+import errno
+from contextlib import suppress
 from math import inf
 
 import pytest
 
 from tests.engine.acting import act, cast, ended, now, until, walked
-from xqute import Job, JobFailed, JobKilled, JobStatus, Reason
+from xqute import Job, JobFailed, JobKilled, JobStatus, Reason, metadir
+from xqute.states import Answer, Presence
 from xqute.testing.fake import FakeScheduler, Play, TellingFakeScheduler
 
 
@@ -309,3 +312,50 @@ async def test_a_job_that_can_not_be_killed_stays_killing_and_is_named(xq, fake,
         assert job.reason.code == "KILLING"
 
     assert job.status is JobStatus.FINISHED
+
+
+class EndsWhenAsked(FakeScheduler):
+    """Its jobs end after their files were read and before it answers."""
+
+    grace_seconds = 0.0
+
+    async def poll_jobs(self, jobs):
+        for job in jobs:
+            job.status_file.write_text("RUNNING 1\nFINISHED 0\n")
+        return dict.fromkeys(jobs, Answer(Presence.GONE))
+
+
+async def test_a_job_that_ends_between_looking_and_asking_is_judged_by_its_newest_files(make):
+    scheduler = EndsWhenAsked()
+    scheduler.plan = act(Play(runs=inf))
+    async with make(scheduler) as xq:
+        job = await xq.push(["fake"])
+
+        assert await job == ""
+
+    assert (job.status, job.start, str(job.reason)) == (JobStatus.FINISHED, 1, "EXIT 0")
+
+
+async def test_nothing_is_concluded_where_the_newest_files_can_not_be_read(make, monkeypatch):
+    class Stale(EndsWhenAsked):
+        async def poll_jobs(self, jobs):
+            answers = await super().poll_jobs(jobs)
+            with suppress(StopIteration):
+                next(troubles)
+                monkeypatch.setattr(metadir, "read_news", unreadable)
+                asyncio.get_running_loop().call_later(600, monkeypatch.undo)
+            return answers
+
+    def unreadable(directory):
+        raise OSError(errno.ESTALE, "Stale file handle", directory)
+
+    troubles = iter([1])
+    scheduler = Stale()
+    scheduler.plan = act(Play(runs=inf))
+    async with make(scheduler) as xq:
+        job = await xq.push(["fake"])
+        begun = now()
+        await job
+
+    assert now() - begun > 600
+    assert (job.status, job.start) == (JobStatus.FINISHED, 1)

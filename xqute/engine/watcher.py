@@ -200,6 +200,8 @@ class Watcher:
 
     async def _read_files(self, lives: Sequence[Live]) -> set[Live]:
         """Take in what changed, and say which; a foreign file system may not hold the loop."""
+        if not lives:
+            return set()
         paths = {live.job.id: live.job.directory for live in lives}
         if self._room.scheduler.tells_ends:
             news = _read_many(paths)
@@ -248,10 +250,13 @@ class Watcher:
         except Exception as exc:  # noqa: BLE001  whatever went wrong, nothing is concluded
             log.warning("scheduler %r could not be asked: %s", self._room.scheduler.name, exc)
             answers = {}
-        for live in lives:
-            self._note_answer(live, answers.get(live.job, NOT_ASKED))
-        told = [(live, answers.get(live.job, NOT_ASKED)) for live in lives if self._is_here(live)]
-        late = {live: reason for live, answer in told if (reason := self._overdue(live, answer)) is not None}
+        told = {live: answers.get(live.job, NOT_ASKED) for live in lives}
+        # what was read before it was asked may be older than the end: the last word is with the files
+        await self._read_files([live for live, answer in told.items() if answer.presence is Presence.GONE])
+        for live, answer in told.items():
+            self._note_answer(live, answer)
+        here = [(live, answer) for live, answer in told.items() if self._is_here(live)]
+        late = {live: reason for live, answer in here if (reason := self._overdue(live, answer)) is not None}
         if late:
             self._too_long(late)
 
