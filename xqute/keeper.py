@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from .arguments import need_same_loop
@@ -235,6 +236,7 @@ class JobKeeper:
     async def kill(self, job: Job, grace: float | None) -> bool:
         """Stop a job; False: it had ended, or a plugin forbade it."""
         need_same_loop(self._loop)
+        await self._see_adopted(job)
         await self._make_ours(job)
         await self._tell_what_was_before()
         if job.status.final or not await self._lifecycle.may_kill(job) or job.status.final:
@@ -247,6 +249,14 @@ class JobKeeper:
             await self._lifecycle.lines.drain()
             await self._let_go()
         return job.status is JobStatus.KILLED
+
+    async def _see_adopted(self, job: Job) -> None:
+        """It may have ended while nobody watched: that was its end then."""
+        await self._driver.own()
+        if self._driver.running and job.id in self._room.live:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KILL_BOUND_SECONDS):
+                    await self._room.adopted.wait()
 
     async def _tell_what_was_before(self) -> None:
         """A job's hooks come in the order of what happened to it."""

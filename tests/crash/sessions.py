@@ -132,6 +132,14 @@ class Sessions:
         for name in names:
             (self.here / f"go.{name}").touch()
 
+    def command(self, *words: str) -> str:
+        """What a command prints, when it ends well."""
+        argv = [sys.executable, "-m", "xqute", words[0], "--metadir", self.meta, *words[1:]]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     @property
     def ran(self) -> dict[str, int]:
         """How often each job was executed."""

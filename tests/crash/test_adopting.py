@@ -313,3 +313,31 @@ tell(status=a.status.name, reason=str(a.reason), start=a.start)
 
     assert told == {"status": "FINISHED", "reason": "EXIT 0", "start": 1}
     assert sessions.ran == {"a": 1}
+
+
+@pytest.mark.parametrize(("rc", "end"), [(3, "FAILED: EXIT 3"), (0, "FINISHED: EXIT 0")])
+@pytest.mark.parametrize("known", ["at once", "when its start was recorded"])
+def test_what_ended_by_itself_before_its_deserted_run_was_killed_keeps_its_own_end(sessions, rc, end, known):
+    text = f"""
+xqute = make()
+await xqute.push(hold("a", "exit {rc}"), retries=2)
+await xqute.push(hold("b"))
+await xqute.run_until_complete()
+"""
+    first = sessions.start(text)
+    sessions.wait_up(first, "a", "b")
+    if known != "at once":
+        wait_for(lambda: all(job.status is JobStatus.RUNNING for job in sessions.jobs()))
+    sessions.end_by_force(first)
+    sessions.go("a")
+    said = sessions.meta / "1" / "job.status"
+    wait_for(lambda: said.read_text().endswith(f" {rc}\n"))
+    wait_for(lambda: time.time() > said.stat().st_mtime + 1.0)
+
+    killed = sessions.command("kill", "--all")
+
+    a, b = sorted(sessions.jobs(), key=lambda job: job.id)
+    assert killed.splitlines() == [f"{a}: {end}", f"{b}: KILLED by request"]
+    assert (a.rc, a.start, a.ended) == (rc, 1, said.stat().st_mtime)
+    assert sessions.ran == {"a": 1, "b": 1}
+    assert not any(line[1] == JobStatus.KILLING for line in a.kept_history)

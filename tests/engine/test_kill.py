@@ -384,3 +384,55 @@ async def test_a_timeout_counts_also_when_the_start_was_not_seen_for_a_while(xq,
     await ended([job])
 
     assert job.reason.code == "TIMEOUT"
+
+
+BY_ITSELF = Play(runs=inf, rc=3)
+
+
+@pytest.mark.parametrize(("rc", "end"), [(3, "FAILED"), (0, "FINISHED")])
+async def test_a_job_that_ended_before_it_was_killed_was_not_killed(xq, fake, rc, end):
+    """Nobody had looked yet."""
+    fake.plan = act(Play(runs=inf, rc=rc))
+    async with xq:
+        job = await xq.push(["fake"])
+        await until(lambda: job.status is JobStatus.RUNNING)
+        fake.end(job)
+
+        assert await job.kill() is False
+
+    assert (job.status.name, str(job.reason)) == (end, f"EXIT {rc}")
+
+
+async def test_a_job_that_failed_before_it_was_killed_gets_no_other_attempt(xq, fake):
+    fake.plan = act(BY_ITSELF)
+    async with xq:
+        job = await xq.push(["fake"], retries=2, retry_delay=100)
+        await until(lambda: job.status is JobStatus.RUNNING)
+        fake.end(job)
+
+        assert await job.kill() is True
+
+    assert await walked(job) == ["QUEUED", "SUBMITTED", "RUNNING", "QUEUED", "KILLING", "KILLED"]
+    assert [str(line.reason) for line in await job.history()][3].endswith("after EXIT 3")
+
+
+async def test_a_job_that_ended_before_its_run_was_stopped_was_not_killed(xq, fake):
+    fake.plan = act(BY_ITSELF)
+    async with xq:
+        job = await xq.push(["fake"])
+        await until(lambda: job.status is JobStatus.RUNNING)
+        fake.end(job)
+        xq.request_stop("enough")
+
+    assert (job.status, str(job.reason)) == (JobStatus.FAILED, "EXIT 3")
+
+
+async def test_a_job_that_ended_before_its_time_was_up_did_not_run_too_long(xq, fake):
+    fake.plan = act(BY_ITSELF)
+    async with xq:
+        job = await xq.push(["fake"], timeout=50)
+        await until(lambda: job.status is JobStatus.RUNNING)
+        asyncio.get_running_loop().call_later(49.985, fake.end, job)
+        await ended([job])
+
+    assert (job.status, str(job.reason)) == (JobStatus.FAILED, "EXIT 3")

@@ -55,8 +55,11 @@ class Adopter:
     async def adopt(self) -> None:
         """Return when it is known of each whether it was handed over, and each of those is watched."""
         lives, self._room.inherited = self._room.inherited, []
-        if not lives:
-            return
+        if lives:
+            await self._adopt(lives)
+        self._room.adopted.set()
+
+    async def _adopt(self, lives: Sequence[Live]) -> None:
         for live in lives:
             if live.handed:
                 self._take_over(live)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..job import Job
@@ -42,6 +43,7 @@ class Killer:
 
     async def kill(self, jobs: Sequence[Job], by: StopReason, grace: float | None = None) -> None:
         """Ask jobs to stop, and end them; returns when the scheduler did what it could."""
+        await self._see_ended(jobs)
         stopping = [job for job in jobs if self._ask(job, by, grace)]
         await self.store_soon()
         handed = []
@@ -55,6 +57,14 @@ class Killer:
         await self.store_soon()
         if handed:
             await self._end(handed)
+
+    async def _see_ended(self, jobs: Sequence[Job]) -> None:
+        """What ended by itself before it was asked to stop was not stopped; files in trouble say nothing."""
+        lives = [live for job in jobs if (live := self._room.live.get(job.id)) is not None and live.handed]
+        if self._watcher is not None and lives:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KILL_STORE_SECONDS):
+                    await self._watcher.see_ended(lives)
 
     async def store_soon(self) -> None:
         """Have stored what happened so far; a store in trouble does not let jobs live that are to stop."""
@@ -72,13 +82,17 @@ class Killer:
 
     def too_long(self, late: Mapping[Live, Reason]) -> None:
         """Stop jobs that run, or wait, longer than they may; they will have failed, not been killed."""
-        room = self._room
-        lives = [live for live in late if room.live.get(live.job.id) is live and live.timed_out is None]
+        self._start(self._stop(late), next(iter(late)))
+
+    async def _stop(self, late: Mapping[Live, Reason]) -> None:
+        await self._see_ended([live.job for live in late])
+        here = self._room.live
+        lives = [live for live in late if here.get(live.job.id) is live and live.timed_out is None]
         for live in lives:
             live.timed_out = late[live]
             live.job.kill_grace = None
         if lives:
-            self._start(self._end(lives), lives[0])
+            await self._end(lives)
 
     def leave(self) -> None:
         """The engine ends: what could not be ended by now is not asked any more."""

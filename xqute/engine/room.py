@@ -165,6 +165,7 @@ class Room:
         attended: Somebody may ask for results of jobs that have ended.
         sharing: What its jobs share with each other and with those of other processes.
         inherited: Claimed jobs of an earlier manager, to be looked at when the engine starts.
+        adopted: Set once they were.
         unpushed: Jobs of an earlier manager that nobody pushed again; they are watched, not counted.
         entered: Jobs of an earlier manager that were pushed again, maybe with other options.
         untold: Jobs of an earlier manager with hooks that were not told.
@@ -207,6 +208,7 @@ class Room:
     foreign: dict[int, int] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
     inherited: list[Live] = field(default_factory=list)
+    adopted: asyncio.Event = field(default_factory=asyncio.Event)
     unpushed: set[int] = field(default_factory=set)
     entered: set[int] = field(default_factory=set)
     untold: list[Job] = field(default_factory=list)

@@ -204,6 +204,7 @@ class Engine:
                 *(listed(left), self._room.run, self._room.run),
             )
         self._room.inherited = list(self._room.live.values())  # for an engine that starts again
+        self._room.adopted.clear()
 
     async def _stop_jobs(self) -> None:
         jobs = [live.job for live in self._room.live.values()]

@@ -10,15 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from .. import metadir
-from ..errors import BackendAnswerError
 from ..job import Job
 from ..rules.evidence import NOT_ASKED, Evidence, Judgement, judge, may_be_asked_to_stop, overdue
 from ..rules.sweeping import seconds_to_next
 from ..settings import (
-    ANSWER_SECONDS,
     POLL_FLOOR_SECONDS,
     RESUBMITS,
     SWEEP_MIN_SECONDS,
@@ -34,6 +31,7 @@ from ..states import (
     Reason,
     WaitReason,
 )
+from .asking import ask
 from .concluding import Concluder
 from .lifecycle import Lifecycle
 from .room import Live, Room, who
@@ -174,6 +172,11 @@ class Watcher:
                 self._swept.update(left)
                 self._hurry()
 
+    async def see_ended(self, lives: Sequence[Live]) -> None:
+        """Judge what their files say by now: what ended, ended before whatever is done to it next."""
+        changed = await self._read_files(lives)
+        self._judge_all(live for live in lives if live in changed)
+
     def _read(self, live: Live) -> bool:
         """Read and judge; whether that was an end."""
         try:
@@ -244,12 +247,7 @@ class Watcher:
     async def _ask(self, lives: Sequence[Live]) -> None:
         """Ask about all of them at once; what could not be asked is not known."""
         self._asked = _now()
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answers = _readable(await self._room.scheduler.poll_jobs([live.job for live in lives]))
-        except Exception as exc:  # noqa: BLE001  whatever went wrong, nothing is concluded
-            log.warning("scheduler %r could not be asked: %s", self._room.scheduler.name, exc)
-            answers = {}
+        answers = await ask(self._room.scheduler, [live.job for live in lives])
         told = {live: answers.get(live.job, NOT_ASKED) for live in lives}
         # what was read before it was asked may be older than the end: the last word is with the files
         await self._read_files([live for live, answer in told.items() if answer.presence is Presence.GONE])
@@ -360,13 +358,6 @@ class Watcher:
         if not here and self._swept.get(live.job.id) is live:  # it may be that of a later start by now
             del self._swept[live.job.id]
         return here
-
-
-def _readable(answers: Any) -> dict[Job, Answer]:
-    """What a scheduler answered, as far as it can be read; the rest is not known."""
-    if not isinstance(answers, Mapping):
-        raise BackendAnswerError(f"it answered {answers!r} instead of an answer for each job")
-    return {job: answer for job, answer in answers.items() if isinstance(answer, Answer)}
 
 
 def _wants_asking(live: Live) -> bool:
