@@ -197,23 +197,24 @@ class JobKeeper:
         live = self._room.live.get(job.id)
         if not self._is_ours(job) or (live is not None and live.handed):
             return None
-        if job.kept_reason.code == WaitReason.RETRY_DELAY:
-            return self._why_no_attempt(job) if live is None else None
+        if job.kept_reason.code == WaitReason.RETRY_DELAY and live is None and not self._is_due(job):
+            return None
         return self._why_not_handed(job, claimed=live is not None)
 
-    def _why_no_attempt(self, job: Job) -> Reason | None:
-        """Why its next attempt is held, once it is due and it was told that the last one failed."""
-        due = job.after <= self._room.now() and not self._lifecycle.lines.busy(job)
-        return self._room.sharing.why(job) if due else None
+    def _is_due(self, job: Job) -> bool:
+        """Whether the time of its next attempt has come, and it was told that the last one failed."""
+        return job.after <= self._room.now() and not self._lifecycle.lines.busy(job)
 
     def _why_not_handed(self, job: Job, *, claimed: bool) -> Reason | None:
-        """Why a job that may run was not handed over yet."""
+        """Why a job that may run was not handed over yet: what would hold it with a free fork goes first."""
         room = self._room
-        if self._driver.running and room.free <= 0:
-            return Reason("FORKS", {"used": room.used, "forks": room.scheduler.forks})
         if room.stop is not None:
             return Reason("STOPPED", {"by": str(room.stop)})
         held = None if claimed else room.sharing.why(job)
+        if held is None and self._driver.running and room.free <= 0:
+            jobs = (live.job for live in room.live.values())
+            held = None if claimed else room.sharing.why_now(job, jobs)
+            return held or Reason("FORKS", {"used": room.used, "forks": room.scheduler.forks})
         return held or room.trouble
 
     async def settle(self, job: Job) -> None:

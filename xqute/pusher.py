@@ -258,7 +258,7 @@ class Pusher:
 
     def _limited(self, planned: Plan) -> Plan:
         """The same, where calls of a task that the store has a limit for know it."""
-        keys = self._room.sharing.keys
+        keys = self._room.sharing.numbers
         if not keys:
             return planned
         return planned._replace(nodes=[_under_limit(node, keys) for node in planned.nodes])

@@ -155,8 +155,9 @@ class Stats(NamedTuple):
         commands: How often each command of a batch scheduler was run.
         reused: Jobs that had ended well in an earlier session, and were pushed again.
         resources: Those of this process, by name; mem in bytes.
-        limits: Those of the whole store, by the names of tasks: of those that have a number there, or jobs
-            that run. Empty when the store is closed or can't be read now.
+        limits: How many jobs of the whole store take of each limit in force, by the names of tasks: of those
+            that have a number there, that jobs of this run were given, or that jobs take which run.
+            Empty when the store is closed or can't be read now.
     """
 
     counts: Mapping[JobStatus, int]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import until
-from xqute import JobFailed, JobStatus, OptionError, task
+from xqute import JobFailed, JobStatus, OptionError, cmd, task
+from xqute.cli.place import Place
 from xqute.rules.remedies import remedy
 
 ROOT = Path(__file__).parents[2]
@@ -90,10 +91,60 @@ async def test_others_run_while_a_limit_holds_some(make, scene):
         assert str(held.reason) == "limit align 1/1"
         assert "set_limit('align'" in remedy(held.status, held.reason, held.id)
         use = (await xqute.stats()).limits["align"]
-        assert (use.used, use.limit, use.available) == (1, None, None)
+        assert (use.used, use.limit, use.available) == (1, 1, 0)
 
         scene.go()
         await held
+
+
+async def test_each_limit_in_force_is_told_with_its_number(make, scene):
+    async with make(scheduler_forks=9, limits={"align": 3, "none": 0}) as xqute:
+        await xqute.push(STAY, limit=("align", 9), **scene.options("a"))
+        await xqute.push(STAY, limit=("sort", 2), **scene.options("b"))
+        await until(lambda: len(scene.there) == 2)
+        last = await xqute.push(cmd("true").after(*xqute.jobs), limit=("index", 4))
+
+        assert {name: use[:2] for name, use in (await xqute.stats()).limits.items()} == {
+            "align": (1, 3),
+            "index": (0, 4),
+            "none": (0, 0),
+            "sort": (1, 2),
+        }
+        scene.go()
+        await last
+
+
+async def test_a_job_that_would_not_start_with_a_free_fork_says_why_from_everywhere(make, metadir, scene):
+    """Not that it waits for a fork: with one it would wait all the same."""
+    async with make(scheduler_forks=2, resources={"cpus": 2}) as xqute:
+        await xqute.push(STAY, limit=("align", 1), **scene.options("first"))
+        await xqute.push(STAY, cpus=2, **scene.options("second"))
+        await until(lambda: len(scene.there) == 2)
+        plain = await xqute.push(PASS, **scene.options("plain"))
+        limited = await xqute.push(PASS, limit=("align", 1), **scene.options("limited"))
+        large = await xqute.push(PASS, cpus=1, **scene.options("large"))
+
+        said = ["waits for a free fork, 2/2 are in use", "limit align 1/1", "needs cpus 1, free 0"]
+        assert [str(job.reason) for job in (plain, limited, large)] == said
+        place, seen = Place(str(metadir), None), [""] * 3
+        async with asyncio.timeout(60), place.reading() as store:
+            while [text.partition(":")[0] for text in seen] != said:  # the store is told a moment later
+                await asyncio.sleep(0.01)
+                seen = [str((await place.find(store, job.id))[1].reason) for job in (plain, limited, large)]
+        scene.go()
+
+
+async def test_a_retry_that_is_due_says_that_it_waits_for_a_fork(make, scene):
+    async with make(scheduler_forks=1) as xqute:
+        again = await xqute.push("exit 3", retries=1, retry_delay=0.1, **scene.options("again"))
+        other = await xqute.push(STAY, **scene.options("other"))
+        await until(lambda: again.reason.code == "FORKS")
+
+        assert str(again.reason) == "waits for a free fork, 1/1 are in use"
+        scene.go()
+        await other
+
+    assert again.attempt == 2
 
 
 async def test_a_limit_holds_for_two_producers_of_one_store(make, scene):

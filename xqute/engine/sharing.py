@@ -10,7 +10,7 @@ from ..errors import StoreUnavailable
 from ..job import Job
 from ..options import JobOptions, needs_text
 from ..report import Use
-from ..rules.limits import Choice, Kind, Rank, Spare, choose, needs_of
+from ..rules.limits import PLAIN, Choice, Kind, Rank, Spare, choose, needs_of
 from ..settings import MAX_WAIT_SECONDS
 from ..states import Reason, WaitReason
 from ..store import Store
@@ -30,8 +30,9 @@ class Sharing:
         total: The resources of this process, by name; those not named here are not counted.
         limits: The store's numbers that were given to this `Xqute`.
         max_wait: Seconds after which a kind that waits for resources is passed over no more.
-        keys: The names of the limits that the store has.
-        held: Why the jobs of a kind may not start now, as the last choice found.
+        numbers: The limits that the store has, by name.
+        running: How many jobs of each limit ran, and
+        held: why the jobs of a kind may not start now, as the last choice found.
         since: How long they have waited for resources; loop time.
         peaks: The most that was in use of what is counted, by name.
         others: By the names of limits that jobs of other runs hold, too: who does, as in `Holders.of_limit`.
@@ -40,7 +41,8 @@ class Sharing:
     total: Mapping[str, float] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     max_wait: float = MAX_WAIT_SECONDS
-    keys: set[str] = field(default_factory=set)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    running: Mapping[str, int] = field(default_factory=dict)
     held: dict[Kind, Reason] = field(default_factory=dict)
     since: dict[Kind, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Sharing:
             key, most = next(iter(self.limits.items()))
             await store.set_limit(key, most)
             del self.limits[key]
-        self.keys = set(await store.limits())
+        self.numbers = await store.limits()
 
     def used(self, jobs: Iterable[Job]) -> dict[str, float]:
         """What claimed jobs take of what is counted."""
@@ -67,7 +69,7 @@ class Sharing:
         """Change one of the store's numbers."""
         self.limits.pop(key, None)
         await store.set_limit(key, most)
-        self.keys = set(await store.limits())
+        self.numbers = await store.limits()
 
     def in_use(self, jobs: Iterable[Job]) -> dict[str, Use]:
         """How much of each resource claimed jobs take."""
@@ -80,13 +82,20 @@ class Sharing:
             self.peaks[name] = max(used, self.peaks.get(name, 0.0))
 
     @staticmethod
-    async def limits_in_use(store: Store) -> dict[str, Use]:
-        """How many jobs of each limit are claimed in the whole store; none when it can't be read now."""
+    async def limits_in_use(store: Store, jobs: Iterable[Job]) -> dict[str, Use]:
+        """How many jobs of each limit are claimed in the whole store; none when it can't be read now.
+
+        Args:
+            store: Its numbers go before those that jobs were given.
+            jobs: Those of this process that have not ended; of several numbers for a name the highest counts.
+        """
         try:
             limits, claimed = await store.limits(), await store.claimed()
         except StoreUnavailable:
             return {}
-        return {key: Use(claimed.get(key, 0), limits.get(key)) for key in sorted({*limits, *claimed})}
+        given = dict(sorted({job.call.options.limit for job in jobs if job.call.options.limit is not None}))
+        numbers = {**{key: most for key, most in given.items() if most}, **limits}
+        return {key: Use(claimed.get(key, 0), numbers.get(key)) for key in sorted({*numbers, *claimed})}
 
     def why(self, job: Job) -> Reason | None:
         """Why a job that may run is not started; None: it is not held, as far as is known."""
@@ -96,6 +105,16 @@ class Sharing:
         if reason is None or reason.code != WaitReason.LIMIT or others is None:
             return reason
         return Reason(reason.code, {**others, **reason.detail})
+
+    def why_now(self, job: Job, jobs: Iterable[Job]) -> Reason | None:
+        """The same of one that the last choice did not look at, as no fork was free; `jobs` are claimed."""
+        kind = kind_of(job.call.options, job.next_attempt)
+        if kind == PLAIN:
+            return None
+        used = self.used(jobs)
+        free = {name: total - used[name] for name, total in self.total.items()}
+        one = {kind: iter([(0, 0, 0, 0)])}
+        return choose(one, self.running, self.numbers, Spare(1, 0, self.total, free)).held.get(kind)
 
     @property
     def limited(self) -> dict[str, Reason]:
@@ -122,7 +141,7 @@ class Chooser:
         self._spare = Spare(forks, ahead, sharing.total, free, late)
         self._now = now
         self._kinds: frozenset[Kind] = frozenset()
-        self._choice = Choice([], {}, {}, set())
+        self._choice = Choice([], {}, {}, set(), {})
 
     def __call__(
         self,
@@ -138,7 +157,7 @@ class Chooser:
     def settle(self) -> Mapping[int, Reason]:
         """The claim is done: keep why others are held; returns which of the claimed are to be refused."""
         choice, sharing = self._choice, self._sharing
-        sharing.held = choice.held
+        sharing.held, sharing.running = choice.held, choice.running
         waited = {kind: since for kind, since in sharing.since.items() if kind in self._kinds}
         short = [kind for kind, reason in choice.held.items() if reason.code == WaitReason.RESOURCES]
         fresh = {kind: waited.get(kind, self._now) for kind in short}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -70,12 +70,14 @@ class Choice(NamedTuple):
         refused: Those that need more than there is at all, and why.
         held: Why the first of a kind, and so all of it, may not start now.
         started: The kinds of those that may.
+        running: How many jobs run by the keys of limits, with those that may start.
     """
 
     taken: list[int]
     refused: dict[int, Reason]
     held: dict[Kind, Reason]
     started: set[Kind]
+    running: dict[str, int]
 
     @property
     def seen(self) -> set[Kind]:
@@ -97,7 +99,7 @@ def choose(
         limits: The store's numbers, which go before those of the kinds.
         spare: What there is to give.
     """
-    dealing = _Dealing(dict(running), limits, spare, dict(spare.free))
+    dealing = _Dealing(Choice([], {}, {}, set(), dict(running)), limits, spare, dict(spare.free))
     heads = [(rank, kind) for kind, queue in queues.items() if (rank := next(queue, None)) is not None]
     heapq.heapify(heads)
     while heads and dealing.open:
@@ -113,11 +115,10 @@ def choose(
 class _Dealing:
     """One choice on its way."""
 
-    running: dict[str, int]
+    choice: Choice
     limits: Mapping[str, int]
     spare: Spare
     free: dict[str, float]
-    choice: Choice = field(default_factory=lambda: Choice([], {}, {}, set()))
     open: bool = True
     #: A job that shares something was met, and is not refused.
     sharing: bool = False
@@ -146,7 +147,7 @@ class _Dealing:
         self.choice.started.add(kind)
         self._take(needs)
         if kind.key:
-            self.running[kind.key] = self.running.get(kind.key, 0) + 1
+            self.choice.running[kind.key] = self.choice.running.get(kind.key, 0) + 1
         return True
 
     def _take(self, needs: Mapping[str, float]) -> None:
@@ -163,7 +164,7 @@ class _Dealing:
     def _why_not(self, kind: Kind, needs: Mapping[str, float]) -> Reason | None:
         """Why a job of this kind can't start now; None: it can."""
         most = self.limits.get(kind.key, kind.most or None) if kind.key else None
-        used = self.running.get(kind.key, 0)
+        used = self.choice.running.get(kind.key, 0)
         if most is not None and used >= most:
             return Reason(WaitReason.LIMIT, {"task": kind.key, "used": used, "limit": most})
         dust = {name: self.spare.total[name] * _DUST for name in needs}
