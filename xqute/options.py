@@ -21,6 +21,7 @@ from .settings import KILL_GRACE_SECONDS, NUM_RETRIES, RETRY_DELAY_SECONDS
 from .states import JobErrorStrategy
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NATIVE: Final = re.compile(r"(?:slurm|sbatch|sge|qsub)_(\w+)").fullmatch
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
@@ -94,6 +95,7 @@ def apply_options(base: JobOptions, given: Mapping[str, Any]) -> JobOptions:
     """
     if not given:
         return base
+    _refuse_native(given)
     refuse_unknown(given, OPTION_NAMES, "push option")
     values = {name: _CHECKS[name](name, value) for name, value in given.items()}
     if "env" in values:
@@ -166,6 +168,17 @@ def options_from_json(given: Mapping[str, Any]) -> JobOptions:
     if "resources" in values:
         values["resources"] = tuple((name, tuple(given)) for name, given in values["resources"])
     return JobOptions(**values)
+
+
+def _refuse_native(given: Iterable[str]) -> None:
+    """Raise `OptionError` for an option of a batch scheduler, which is none of a job; says what is."""
+    for name in given:
+        if found := _NATIVE(name):
+            own = f"{found[1]}=" if found[1] in OWN else "cpus=, mem=, gpus= or time="
+            raise OptionError(
+                f"{name!r} is an option of Xqute(…), for all jobs that its scheduler is given; "
+                f"for one job or task say {own}, which holds at every scheduler"
+            )
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], kind: str) -> None:

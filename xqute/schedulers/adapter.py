@@ -13,6 +13,7 @@ from ..settings import ARRAY_LIMIT
 from ..states import Answer
 from .batching import plain_name
 from .portable import Portable
+from .spelling import Natives
 
 
 class Listed(NamedTuple):
@@ -51,6 +52,7 @@ class Adapter(Scheduler):
     Class attributes a subclass sets:
         programs: Its commands: name of the option → the program.
         portable: How it is asked for cpus, mem, gpus and time.
+        natives: The options of the command that submits, where misspelt ones are to be told apart.
         directive: How a line for the scheduler begins in a script.
         index_variable: The environment variable with the number of an array's element.
         foreign_env: Prefixes of environment variables that change what its commands do.
@@ -62,6 +64,7 @@ class Adapter(Scheduler):
 
     programs: ClassVar[Mapping[str, str]] = {}
     portable: ClassVar[Mapping[str, Portable]] = {}
+    natives: ClassVar[Natives | None] = None
     directive: ClassVar[str] = "#"
     index_variable: ClassVar[str] = ""
     foreign_env: ClassVar[tuple[str, ...]] = ()

@@ -39,6 +39,7 @@ from . import batches, batching, portable
 from .adapter import Adapter, Limits, Listed
 from .batching import Element, Rate, expand
 from .sightings import TAKEN_OUT, Sightings, is_of, store_of, strangers
+from .spelling import refuse_misspelt
 from .touch import Touch
 
 log = logging.getLogger("xqute.batch")
@@ -82,6 +83,8 @@ class BatchScheduler(Adapter):
     def check_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().check_options(options)
         batching.check_values(checked, cls.option_prefixes)
+        if cls.natives is not None:
+            refuse_misspelt(checked, cls.option_prefixes, cls.natives)
         limit = checked.get("scheduler_array_limit", 1)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise OptionError(f"scheduler_array_limit={limit!r} must be a whole number of at least 1")

@@ -45,8 +45,22 @@ def make_scheduler(
         prefixes = found.option_prefixes or ("\0",)
         loose = [name for name in options if not name.startswith(prefixes)]
         known = {*found.options, *other_names}
+        if strange := [name for name in loose if name not in known]:
+            _refuse_others(strange, found.name)
         refuse_unknown([name for name in loose if name not in found.options], known, "option")
     return found(**options)
+
+
+def _refuse_others(loose: Iterable[str], mine: str) -> None:
+    """Raise for an option of a built-in scheduler that is not the one meant."""
+    others = {prefix: name for name in BUILT_IN for prefix in find_scheduler(name).option_prefixes}
+    for option in loose:
+        other = next((name for prefix, name in others.items() if option.startswith(prefix)), None)
+        if other is not None:
+            raise OptionError(
+                f"{option!r} is an option of scheduler {other!r}, and this is {mine!r}: give each its own; "
+                "cpus=, mem=, gpus= and time= hold at every scheduler"
+            )
 
 
 def known_schedulers() -> set[str]:

@@ -15,6 +15,7 @@ from .adapter import Limits, Listed
 from .batch import BatchScheduler
 from .batching import expand, ranges, spread
 from .portable import GRID_ENGINE
+from .spelling import QSUB
 
 log = logging.getLogger("xqute.sge")
 
@@ -66,6 +67,7 @@ class SgeScheduler(BatchScheduler):
         **{program: f"the path of {program}" for program in programs},
     }
     portable = GRID_ENGINE
+    natives = QSUB
     option_prefixes = ("sge_", "qsub_")
     directive = "#$"
     index_variable = "SGE_TASK_ID"

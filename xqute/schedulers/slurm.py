@@ -16,6 +16,7 @@ from .adapter import Limits, Listed
 from .batch import BatchScheduler
 from .batching import expand, number_of, ranges, spread
 from .portable import SLURM
+from .spelling import SBATCH
 
 log = logging.getLogger("xqute.slurm")
 
@@ -67,6 +68,7 @@ class SlurmScheduler(BatchScheduler):
         name: name for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct")
     }
     portable = SLURM
+    natives = SBATCH
     options: ClassVar[Mapping[str, str] | None] = {
         **(BatchScheduler.options or {}),
         **{program: f"the path of {program}" for program in programs},
