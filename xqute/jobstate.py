@@ -138,10 +138,12 @@ class JobState:
     @property
     def needs(self) -> tuple[int, ...]:
         """The ids of the jobs it needs: those it was pushed with, then those it asked for while it ran."""
-        if not self.required:
-            return self.given_needs
-        asked = (id_ for ids in self.required.values() for id_ in ids)
-        return tuple(dict.fromkeys([*self.given_needs, *asked]))
+        return tuple(dict.fromkeys([*self.given_needs, *self.asked])) if self.required else self.given_needs
+
+    @property
+    def asked(self) -> list[int]:
+        """The ids of the jobs that it asked for while it ran."""
+        return [id_ for ids in self.required.values() for id_ in ids]
 
     @property
     def order(self) -> tuple[int, int, int]:

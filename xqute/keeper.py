@@ -21,7 +21,7 @@ from .heritage import Heritage
 from .inputs import Inputs
 from .job import Job
 from .owner import OwnerPresence, presence_of
-from .printable import listed
+from .rules.needing import needs_others
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
 from .store import Record, Row
@@ -191,7 +191,7 @@ class JobKeeper:
             if self.job(job.id) is job:
                 return self._lifecycle.waiting.why(job)
             blocked = job.kept_reason.code == WaitReason.BLOCKED or not job.needs
-            return None if blocked else Reason("NEEDS", {"needs": listed(job.needs)})
+            return None if blocked else needs_others(job.needs, job.asked)
         if job.after >= PARKED:
             return Reason("PARKED")
         live = self._room.live.get(job.id)

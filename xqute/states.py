@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .printable import printable
 
@@ -116,7 +116,7 @@ class WaitReason(StrEnum):
     PARKED = "PARKED"
     #: jobs it needs have not ended
     NEEDS = "NEEDS"
-    #: a job it needs failed
+    #: a job it needs failed, or was killed
     BLOCKED = "BLOCKED"
     #: what it needs is there
     READY = "READY"
@@ -186,7 +186,7 @@ SENTENCES: Mapping[str, str] = {
     "STOPPED": "not started: {by}",
     "PARKED": "left by an earlier session; it runs when its script pushes it again",
     "NEEDS": "needs {needs}",
-    "BLOCKED": "blocked: {needs} failed",
+    "BLOCKED": "blocked: {needs} {ended}",
     "READY": "what it needs is there",
     "LIMIT": "limit {task} {used}/{limit}",
     "RESOURCES": "needs {needs}, free {free}",
@@ -217,11 +217,15 @@ SENTENCES: Mapping[str, str] = {
 }
 
 
+#: What earlier versions did not tell, and meant.
+_UNTOLD: Final[Mapping[str, str]] = {"ended": "failed"}
+
+
 class _Detail(dict[str, Any]):
     """Lets a sentence be told when a fact of it is missing."""
 
     def __missing__(self, key: str) -> str:
-        return "?"
+        return _UNTOLD.get(key, "?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ async def what_it_needs_has_not_ended(stage):
         stage.go()
 
 
-@waits("NEEDS", r"needs \d+", "xqute why")
+@waits("NEEDS", r"needs \d+: it asked for them", "xqute why")
 async def what_it_asked_for_while_it_ran_has_not_ended(stage):
     async with stage.xqute() as xqute:
         job = await xqute.push(asks_for_others())
@@ -190,6 +190,16 @@ async def what_it_needs_failed(stage):
     async with stage.xqute() as xqute:
         job = await xqute.push(cmd("true").after(cmd("sh", "-c", stage.stays("exit 3"))))
         yield await stage.gone_on(job)
+
+
+@waits("BLOCKED", r"blocked: \d+ was killed", "retry")
+async def what_it_needs_was_killed(stage):
+    async with stage.xqute() as xqute:
+        needed = await xqute.push(stage.stays())
+        job = await xqute.push(cmd("true").after(needed))
+        await stage.there()
+        await needed.kill(grace=0)
+        yield job
 
 
 # Waiting for room

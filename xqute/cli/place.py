@@ -14,7 +14,7 @@ from xqute.engine.holding import Holders
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
 from xqute.handing import Sources
 from xqute.job import Job
-from xqute.printable import listed
+from xqute.rules.needing import blocked_by, needs_others
 from xqute.settings import PARKED
 from xqute.states import JobStatus, Reason, WaitReason
 from xqute.store import Query, Row, RunRow, Store
@@ -146,8 +146,8 @@ def needs_reason(job: Job, known: Mapping[int, JobStatus]) -> Reason:
     missing = missing_of(job, known)
     bad = [id_ for id_ in missing if id_ in known and known[id_].final]
     if bad:  # whoever would have said so has ended
-        return Reason("BLOCKED", {"needs": listed(bad), "cause": bad[0]})
-    return Reason("NEEDS", {"needs": listed(missing)})
+        return blocked_by({id_: known[id_] for id_ in bad})
+    return needs_others(missing, job.asked)
 
 
 def missing_of(job: Job, known: Mapping[int, JobStatus]) -> list[int]:

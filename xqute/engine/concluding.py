@@ -19,7 +19,7 @@ from ..states import JobEvent, JobStatus, Reason
 from ..wrapper import PRESCRIPT_FAILED
 from .lifecycle import Lifecycle, is_refused
 from .reports import Reports
-from .requiring import Refused, Requirer, waits_for
+from .requiring import Refused, Requirer
 from .room import REQUEST, Live, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
@@ -121,7 +121,7 @@ class Concluder:
         job.required = required
         job.rounds += 1
         self._lifecycle.waiting.require(job)
-        self._lifecycle.apply(job, JobEvent.REQUIRED, waits_for(job))
+        self._lifecycle.apply(job, JobEvent.REQUIRED, self._lifecycle.waiting.why(job))
 
     def _did_not_count(self, live: Live, reason: Reason) -> None:
         """Its end looked good, and was none; one that was asked to stop meanwhile was stopped."""

@@ -12,9 +12,7 @@ from ..crash import crash_point
 from ..errors import GraphError, XquteError
 from ..job import Job
 from ..plan import Plan
-from ..printable import listed
 from ..settings import REQUIRE_MAX_BYTES, REQUIRE_ROUNDS
-from ..states import Reason
 from .room import Room
 
 log = logging.getLogger("xqute.engine")
@@ -93,8 +91,3 @@ def _as_asked_by(job: Job, plan: Plan) -> Plan:
 
 #: Options that say how jobs run, and are no part of what they do.
 _INHERITED = ("priority", "error_strategy", "retries", "retry_delay", "grace", "user", "tags")
-
-
-def waits_for(job: Job) -> Reason:
-    """The reason of a job that asked for others."""
-    return Reason("NEEDS", {"needs": listed(job.needs), "message": "it asked for them"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..job import Job
-from ..printable import listed
+from ..rules.needing import blocked_by, needs_others
 from ..states import JobEvent, JobStatus, Reason
 from .room import Room
 
@@ -85,7 +85,7 @@ class Waiting:
 
     def require(self, job: Job) -> None:
         """The job needs what it asked for, too."""
-        ids = [id_ for ids in job.required.values() for id_ in ids]
+        ids = job.asked
         good, bad = self._ended(ids)
         self._room.graph.require(job.id, ids, good=good, bad=bad)
 
@@ -93,26 +93,25 @@ class Waiting:
         """Those that ended well, and those that did not."""
         good, bad = set(), set()
         for id_ in ids:
-            job = self._room.known(id_)
-            status = JobStatus(self._room.foreign.get(id_, 0)) if job is None else job.status
+            status = self._status(id_)
             if status.well:
                 good.add(id_)
             elif status.final:
                 bad.add(id_)
         return good, bad
 
+    def _status(self, id: int) -> JobStatus:
+        job = self._room.known(id)
+        return JobStatus(self._room.foreign.get(id, 0)) if job is None else job.status
+
     def why(self, job: Job) -> Reason:
         """Why it waits for others, as it is now."""
         graph = self._room.graph
         if graph.blocked(job.id):
-            causes = graph.causes(job.id)
-            return Reason("BLOCKED", {"needs": listed(causes), "cause": causes[0]})
-        missing = graph.missing(job.id)
+            return blocked_by({id_: self._status(id_) for id_ in graph.causes(job.id)})
+        missing = graph.missing(job.id) or job.needs  # those may be there, and it is on its way
         others = [id_ for id_ in missing if id_ in self._room.foreign]
-        detail: dict[str, object] = {"needs": listed(missing)}
-        if others:
-            detail["message"] = f"job {listed(others)} is of another run"
-        return Reason("NEEDS", detail)
+        return needs_others(missing, job.asked, others)
 
     def look_at(self, job: Job) -> None:
         """A job has begun to wait: is what it needs there already, or never to come?"""
@@ -124,7 +123,7 @@ class Waiting:
 
     def _block(self, ids: Iterable[int], cause: int) -> None:
         """These can't start because of that one's end."""
-        reason = Reason("BLOCKED", {"needs": cause, "cause": cause})
+        reason = blocked_by({cause: self._status(cause)})
         for job in self._jobs(ids):
             if job.status is not JobStatus.WAITING:
                 continue
