@@ -314,8 +314,10 @@ class JobKeeper:
         if waiting:
             raise XquteError(f"{job} can't be deleted: {waiting[0]} waits for it")
         await self._clean_up(job)
-        await self._forget([job])
+        gone = await self._forget([job])
         await self._let_go()
+        if not gone:
+            raise XquteError(f"{job} has not ended: it was wanted again meanwhile")
 
     async def withdraw(self, jobs: Sequence[Job], why: str) -> None:
         """Forget jobs of this run that wait for others, as if they had never been accepted."""
@@ -323,13 +325,17 @@ class JobKeeper:
             await self._killer.kill(jobs, StopReason("withdrawal", why))
             await self._forget(jobs)
 
-    async def _forget(self, jobs: Sequence[Job]) -> None:
+    async def _forget(self, jobs: Sequence[Job]) -> set[int]:
+        """Forget those that have ended; returns which, by their ids. The files of others stay."""
         gone = await self._room.store.delete([job.id for job in jobs])
         for job in jobs:
+            if job.id not in gone:
+                continue
             await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
-            if job.id in gone and self.known.pop(job.id, None) is not None:
+            if self.known.pop(job.id, None) is not None:
                 self._room.counts[job.status] -= 1
         self.pushed = [job for job in self.pushed if job.id not in gone]
+        return gone
 
     async def _let_go(self) -> None:
         """Where nothing is left to run, nothing is left that this process would have to own."""

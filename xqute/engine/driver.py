@@ -103,8 +103,9 @@ class Driver:
             if self._is_left:
                 await self._finish_tidying()
         finally:  # a Ctrl-C while very many directories go leaves the rest, and the run in order
-            if self._is_left:
-                await self._let_go()
+            async with self._opening:  # who pushes now finds the run left, or not, but not half left
+                if self._is_left:
+                    await self._let_go()
 
     async def _let_go(self) -> None:
         self._opened = self._declared = False

@@ -16,7 +16,7 @@ from ..settings import (
     TROUBLE_MAX_SECONDS,
     TROUBLE_MIN_SECONDS,
 )
-from ..states import JobEvent, JobStatus, Reason
+from ..states import EndReason, JobEvent, JobStatus, Reason
 from .lifecycle import Lifecycle
 from .room import Live, Room, StopReason, who
 from .submitter import Submitter
@@ -87,7 +87,11 @@ class Killer:
     async def _stop(self, late: Mapping[Live, Reason]) -> None:
         await self._see_ended([live.job for live in late])
         here = self._room.live
-        lives = [live for live in late if here.get(live.job.id) is live and live.timed_out is None]
+        lives = [
+            live
+            for live, reason in late.items()
+            if here.get(live.job.id) is live and live.timed_out is None and not _began(live.job, reason)
+        ]
         for live in lives:
             live.timed_out = late[live]
             live.job.kill_grace = None
@@ -172,6 +176,11 @@ def _said(by: StopReason) -> dict[str, str]:
     """Who asked, and in which words."""
     said = {"by": who(by.code)}
     return {**said, "message": by.detail} if by.detail else said
+
+
+def _began(job: Job, late: Reason) -> bool:
+    """Whether a job that waited too long waits no more."""
+    return late.code == EndReason.PENDING_TIMEOUT and job.status is not JobStatus.SUBMITTED
 
 
 def _grace(job: Job) -> float:

@@ -12,7 +12,7 @@ from ..errors import StoreUnavailable
 from ..job import Job
 from ..settings import LEASE_RENEW_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
-from ..store import Request
+from ..store import Request, Row
 from .killer import Killer
 from .lifecycle import Lifecycle
 from .ownership import Ownership
@@ -31,6 +31,7 @@ class Requests:
         self._killer = killer
         self._ownership = ownership
         self._renewed = 0.0
+        self._asked: list[Request] = []
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Work until cancelled.
@@ -42,18 +43,21 @@ class Requests:
         while True:
             await asyncio.sleep(REQUESTS_SECONDS)
             try:
-                asked = await self._room.store.asked(self._room.run)
+                # what was taken is not in the store any more: it is kept until its jobs can be read, too
+                self._asked += await self._room.store.asked(self._room.run)
+                crash_point("after requests are taken")
                 await self._renew()
+                if self._room.foreign:
+                    await self._look_at_others()
+                rows = await self._room.store.get([request.job for request in self._asked])
             except StoreUnavailable as exc:
                 log.debug("requests can't be read now: %s", exc)
                 continue
-            crash_point("after requests are taken")
             if self._room.sharing.limited:
                 self._room.claim_wanted.set()  # what holds them may have ended elsewhere
-            if self._room.foreign:
-                await self._look_at_others()
+            asked, self._asked = self._asked, []
             if asked:
-                group.create_task(self._kill(asked), name="xqute requests")
+                group.create_task(self._kill(asked, rows), name="xqute requests")
 
     async def _look_at_others(self) -> None:
         """Jobs of other runs that jobs of this one need: have they ended?"""
@@ -72,12 +76,12 @@ class Requests:
             told = f"another process took run {self._room.run} over"
             self._room.request_stop(StopReason(TAKEN_OVER, told))
 
-    async def _kill(self, asked: Sequence[Request]) -> None:
+    async def _kill(self, asked: Sequence[Request], rows: Sequence[Row]) -> None:
         graces: dict[float | None, list[Job]] = {}
         wanted = {request.job: request for request in asked if request.what == "kill"}
-        for row in await self._room.store.get(list(wanted)):
+        for row in rows:
             job = self._room.find(row)
-            if not job.status.final and await self._lifecycle.may_kill(job):
+            if row.id in wanted and not job.status.final and await self._lifecycle.may_kill(job):
                 grace = json.loads(wanted[row.id].detail).get("grace")
                 graces.setdefault(grace, []).append(job)
         for grace, jobs in graces.items():
