@@ -197,6 +197,9 @@ KILL_CHUNK: Final = 500
 #: gives its number to another so soon.
 KNOWN_SECONDS: Final = 60.0
 
+#: How late the accounting may be with the record of a job that ended (Grid Engine writes it every 15 s).
+ACCOUNT_LATE_SECONDS: Final = 15.0
+
 #: Commands that submit one job each and run at the same time.
 SINGLES_AT_ONCE: Final = 8
 

@@ -48,6 +48,23 @@ async def test_jobs_that_wait_too_long_are_taken_back(make, options, several, sa
     assert listed(number) == []
 
 
+@pytest.mark.parametrize("several", [1, 3])
+async def test_a_job_that_was_deleted_by_hand_while_it_waited_is_not_tried_again(make, several):
+    xq = make(sge_h=True)
+    jobs = await xq.push_many([["true"]] * several, retries=3)
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: all("held" in str(job.reason) for job in jobs))
+        run("qdel", jobs[0].uid)
+        await asyncio.wait([jobs[0].as_task()])
+        others = {job.status for job in jobs[1:]}
+        await asyncio.gather(*(job.kill() for job in jobs[1:]))
+
+    assert others <= {JobStatus.SUBMITTED}
+    assert (jobs[0].status, jobs[0].start) == (JobStatus.FAILED, 1)
+    assert str(jobs[0].reason) == "KILLED by somebody: taken out of the queue while it waited"
+    assert xq.scheduler.commands["qsub"] == 1
+
+
 async def test_a_number_that_is_a_strangers_is_not_deleted(make, tmp_path, monkeypatch):
     monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
     stranger = run("qsub", "-terse", "-h", "-o", "/dev/null", "-e", "/dev/null", "-b", "y", "true").strip()

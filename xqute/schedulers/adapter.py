@@ -52,6 +52,8 @@ class Adapter(Scheduler):
     Class attributes a subclass sets:
         programs: Its commands: name of the option → the program.
         portable: How it is asked for cpus, mem, gpus and time.
+        lists_deleted: `ends_command` lists what ended with no word of how, also what was deleted before it
+            began; of that alone the accounting has no record.
         natives: The options of the command that submits, where misspelt ones are to be told apart.
         directive: How a line for the scheduler begins in a script.
         index_variable: The environment variable with the number of an array's element.
@@ -64,6 +66,7 @@ class Adapter(Scheduler):
 
     programs: ClassVar[Mapping[str, str]] = {}
     portable: ClassVar[Mapping[str, Portable]] = {}
+    lists_deleted: ClassVar[bool] = False
     natives: ClassVar[Natives | None] = None
     directive: ClassVar[str] = "#"
     index_variable: ClassVar[str] = ""
@@ -125,7 +128,10 @@ class Adapter(Scheduler):
         return None
 
     def read_account(self, output: str) -> Iterable[Listed]:
-        """What it says of each; what has not ended is left aside: it may be late."""
+        """What it says of each; what has not ended is left aside: it may be late.
+
+        Where `lists_deleted`, also that it has no record of a job: UNKNOWN.
+        """
         return ()
 
     def find_command(self) -> Sequence[str]:

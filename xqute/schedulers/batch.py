@@ -37,7 +37,7 @@ from ..settings import (
 from ..states import Answer, Presence
 from . import batches, batching, portable
 from .adapter import Adapter, Limits, Listed
-from .batching import Element, Rate, expand
+from .batching import Element, Rate, expand, number_of
 from .sightings import TAKEN_OUT, Sightings, is_of, store_of, strangers
 from .spelling import refuse_misspelt
 from .touch import Touch
@@ -278,8 +278,11 @@ class BatchScheduler(Adapter):
             if missing := {uid: job for uid, job in asked.items() if uid not in found}:
                 keep = (await self.limits()).keep_seconds
                 found |= await self._look(missing, self.ends_command, self.read_ends, keep)
-            if lost := {uid: job for uid, job in asked.items() if uid not in found}:
-                found |= await self._account(lost)
+            silent = {
+                uid: job for uid, job in asked.items() if self.lists_deleted and found.get(uid) == _GONE
+            }
+            if lost := {uid: job for uid, job in asked.items() if uid not in found} | silent:
+                found |= await self._account(lost, silent)
             answers |= {job: found[job.uid] for job in jobs if job.uid in found}
         for job, answer in answers.items():
             self._note_node(job, answer)
@@ -311,8 +314,8 @@ class BatchScheduler(Adapter):
                 found[uid] = TAKEN_OUT
         return found
 
-    async def _account(self, asked: Mapping[str, Job]) -> Mapping[str, Answer]:
-        """How those ended that the queue does not list, where the accounting says it."""
+    async def _account(self, asked: Mapping[str, Job], silent: Mapping[str, Job]) -> Mapping[str, Answer]:
+        """How those ended that the queue does not list, or silently, where the accounting says it."""
         argv = self.account_command(list(asked))
         if argv is None:
             return {}
@@ -321,7 +324,12 @@ class BatchScheduler(Adapter):
         except BackendUnavailable:
             return {}  # that they are gone is known; how they ended is a matter of luck
         ended = {uid: one for uid, one in listed.items() if one.answer.presence is Presence.GONE}
-        return {uid: one.answer for uid, one in ended.items() if uid in asked and is_of(one, asked[uid])}
+        told = {uid: one.answer for uid, one in ended.items() if uid in asked and is_of(one, asked[uid])}
+        looked_up = {number_of(uid) for uid in listed}
+        without = [
+            (uid, job) for uid, job in silent.items() if uid not in told and number_of(uid) in looked_up
+        ]
+        return {**told, **{uid: self._sightings.without_record(job) for uid, job in without}}
 
     def _note_node(self, job: Job, answer: Answer) -> None:
         """A host that went down is avoided by the next start."""
@@ -361,6 +369,7 @@ class BatchScheduler(Adapter):
 
     async def kill_jobs(self, jobs: Sequence[Job]) -> None:
         others = await self._strangers([job for job in jobs if job.uid])
+        self._sightings.ask_to_end(jobs)
         uids = list(dict.fromkeys(job.uid for job in jobs if job.uid and job not in others))
         trouble: BackendUnavailable | None = None
         for first in range(0, len(uids), KILL_CHUNK):

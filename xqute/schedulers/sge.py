@@ -41,7 +41,7 @@ _ACCOUNTED: Final = 20
 
 #: For each argument the records of one job; what is not there is none of its business.
 _ACCOUNT: Final = (
-    'for j; do case $j in *.*) "$0" -j "${j%.*}" -t "${j#*.}" ;; *) "$0" -j "$j" ;; esac; done; :'
+    'for j; do case $j in *.*) "$0" -j "${j%.*}" -t "${j#*.}" ;; *) "$0" -j "$j" ;; esac; done 2>&1; :'
 )
 
 _LIMITS: Final = '"$0" -sconf && "$0" -sq "*"'
@@ -49,6 +49,10 @@ _LIMITS: Final = '"$0" -sconf && "$0" -sq "*"'
 #: Between asking and killing, where a queue says nothing else.
 _NOTIFY_SECONDS: Final = 60.0
 
+#: "error: job id 7 not found", or "error: Job-array tasks 7.2-2:1 not found"
+_NO_RECORD: Final = re.compile(
+    r"^error: (?:job id (\d+)|Job-array tasks (\d+\.\d+)\S*) not found", re.MULTILINE
+).findall
 _UID: Final = re.compile(r"^(\d+)$", re.MULTILINE)
 _ARRAY: Final = re.compile(r"^(\d+)\.1-(\d+):1$", re.MULTILINE)
 _SIZE: Final = re.compile(r"([\d.]+)([kKmMgG]?)B?").fullmatch
@@ -67,6 +71,7 @@ class SgeScheduler(BatchScheduler):
         **{program: f"the path of {program}" for program in programs},
     }
     portable = GRID_ENGINE
+    lists_deleted = True
     natives = QSUB
     option_prefixes = ("sge_", "qsub_")
     directive = "#$"
@@ -143,6 +148,10 @@ class SgeScheduler(BatchScheduler):
         # a word of its own for who asks; ids can't be given where the names of the jobs are told
         return [self.program("qstat"), "-xml", "-u", "$user"]
 
+    def ends_command(self, uids: Sequence[str]) -> Sequence[str]:
+        # with "zombies": the last that ended, or were deleted, as many as `finished_jobs` of its settings
+        return [*self.poll_command(uids), "-s", "psrz"]
+
     def read_poll(self, output: str) -> Iterable[Listed]:
         # what is said before and after (a message of the day) is no XML
         text = output[output.find("<?xml") : output.rfind("</job_info>") + len("</job_info>")]
@@ -165,6 +174,8 @@ class SgeScheduler(BatchScheduler):
     def _answer(self, uid: str, kind: str, state: str) -> Answer:
         if kind == "running":
             return Answer(Presence.RUNNING)
+        if kind == "zombie":
+            return Answer(Presence.GONE)
         if kind != "pending":
             return Answer(Presence.UNKNOWN)
         told = f"error: `qstat -j {uid.partition('.')[0]}` says why" if "E" in state else ""
@@ -186,6 +197,8 @@ class SgeScheduler(BatchScheduler):
     def read_account(self, output: str) -> Iterable[Listed]:
         for record in re.split(r"^=+$", output, flags=re.MULTILINE):
             told = {word: rest.strip() for word, rest in re.findall(r"^(\w+) +(.*)$", record, re.MULTILINE)}
+            for number, of_array in _NO_RECORD(record):
+                yield Listed(number or of_array, Answer(Presence.UNKNOWN))
             if not told.get("jobnumber", "").isdecimal():
                 continue
             task = told.get("taskid", "")

@@ -12,7 +12,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from ..job import Job
-from ..settings import KNOWN_SECONDS
+from ..settings import ACCOUNT_LATE_SECONDS, KNOWN_SECONDS
 from ..states import Answer, JobStatus, Presence, Reason
 from .adapter import Listed
 from .batching import number_of
@@ -29,6 +29,8 @@ class Sightings:
     def __init__(self) -> None:
         """None was seen."""
         self._seen: WeakKeyDictionary[Job, float] = WeakKeyDictionary()
+        self._missed: WeakKeyDictionary[Job, tuple[str, float]] = WeakKeyDictionary()
+        self._asked: WeakKeyDictionary[Job, str] = WeakKeyDictionary()
 
     def note(self, job: Job, when: float) -> None:
         """It was there, at this time of the monotonic clock or later."""
@@ -42,6 +44,22 @@ class Sightings:
     def unknown(self, jobs: Iterable[Job]) -> list[Job]:
         """Those whose numbers may be others' by now: nobody saw them lately."""
         return [job for job in jobs if not self.within(job, KNOWN_SECONDS)]
+
+    def ask_to_end(self, jobs: Iterable[Job]) -> None:
+        """They are ended by us."""
+        for job in jobs:
+            self._asked[job] = job.uid
+
+    def without_record(self, job: Job) -> Answer:
+        """What it means that a job is gone and the accounting has no record of it: it may only be late."""
+        if job.status is not JobStatus.SUBMITTED or self._asked.get(job) == job.uid:
+            return Answer(Presence.GONE)
+        uid, since = self._missed.get(job, ("", 0.0))
+        if uid != job.uid:
+            since = time.monotonic()
+            self._missed[job] = job.uid, since
+        late = time.monotonic() - since < ACCOUNT_LATE_SECONDS
+        return Answer(Presence.UNKNOWN) if late else TAKEN_OUT
 
     def taken_out(self, job: Job, listed: Iterable[Listed], array: str, keep: float) -> bool:
         """Whether an element that is not listed was taken out of its array before it began.

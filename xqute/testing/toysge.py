@@ -117,14 +117,17 @@ class Sge(Face):
         """What waits and runs, as XML; an array's elements that wait alike are one entry."""
         if "-xml" not in arguments:
             raise Usage("-xml [-u USER]")
-        jobs = [job for job in toyjobs.wake(self.home).jobs.values() if job.live]
+        there = toyjobs.wake(self.home).jobs.values()
+        jobs = [job for job in there if job.live]
+        ended = [job for job in there if not job.live and arguments[-2:] == ["-s", "psrz"]]
         running = [_entry(job, "running", _task(job)) for job in jobs if job.state != "PENDING"]
         alike: dict[tuple[int, str], list[ToyJob]] = {}
         for job in jobs:
             if job.state == "PENDING":
                 alike.setdefault((_array(job), _state(job)), []).append(job)
         waiting = [_entry(several[0], "pending", _tasks(several)) for several in alike.values()]
-        parts = (("queue_info", running), ("job_info", waiting))
+        zombies = [_entry(job, "zombie", _task(job)) for job in ended]
+        parts = (("queue_info", running), ("job_info", [*waiting, *zombies]))
         lists = "".join(f"  <{name}>\n{''.join(entries)}  </{name}>\n" for name, entries in parts)
         return f"{_HEAD}{lists}</job_info>\n"
 
@@ -136,7 +139,8 @@ class Sge(Face):
             jobs = [job for job in table.jobs.values() if str(_array(job)) == number and not job.live]
         jobs = [job for job in jobs if job.started and task in {"", _task(job)}]
         if not jobs:
-            raise Refused(f"job id {number} not found")
+            tasks = f"Job-array tasks {number}.{task}-{task}:1"
+            raise Refused(f"{tasks if task else f'job id {number}'} not found")
         return "".join(map(_record, jobs))
 
     def show(self, arguments: list[str]) -> str:
@@ -252,6 +256,8 @@ def _tasks(jobs: list[ToyJob]) -> str:
 
 
 def _state(job: ToyJob) -> str:
+    if not job.live:
+        return "z"
     if job.state != "PENDING":
         return "dr" if job.state == "ENDING" else "r"
     if job.extra.get("error"):

@@ -113,6 +113,27 @@ async def test_an_element_that_somebody_cancelled_while_it_waited_is_not_submitt
     assert len(cluster.calls("sbatch")) == 1
 
 
+@pytest.mark.parametrize("batch", [SGE], ids=["sge"])
+@pytest.mark.parametrize("several", [1, 3])
+async def test_a_job_that_somebody_deleted_while_it_waited_is_not_submitted_again(
+    make, cluster, monkeypatch, several
+):
+    monkeypatch.setattr("xqute.schedulers.sightings.ACCOUNT_LATE_SECONDS", 1.0)
+    cluster.set(keep=60)
+    xq = make()
+    let_go = cluster.hold()
+    jobs = await xq.push_many([["true"]] * several, retries=3)
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: "qw (waiting)" in str(jobs[0].reason))
+        by_hand(cluster, "qdel", jobs[0].uid)
+        await asyncio.wait([jobs[0].as_task()])
+        let_go()
+
+    assert [job.status.name for job in jobs] == ["FAILED", *["FINISHED"] * (several - 1)]
+    assert str(jobs[0].reason) == "KILLED by somebody: taken out of the queue while it waited"
+    assert len(cluster.calls("qsub")) == 1
+
+
 # What need not be looked up
 
 

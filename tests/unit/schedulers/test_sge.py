@@ -9,7 +9,7 @@ from xqute.errors import BackendAnswerError, BackendUnavailable, OptionError
 from xqute.schedulers.adapter import Limits
 from xqute.schedulers.names import make_scheduler
 from xqute.schedulers.sge import SgeScheduler
-from xqute.states import Presence, Reason
+from xqute.states import Answer, Presence, Reason
 from xqute.testing import Bench
 
 QSTAT = """<?xml version='1.0'?>
@@ -337,7 +337,34 @@ def test_a_walltime_is_told_with_its_limit(sge):
 def test_a_record_of_a_job_that_runs_again_and_lines_of_no_record_are_no_end(sge):
     record = QACCT % ("undefined", "25  : rescheduling", "99", "3MB", "NONE")
 
-    assert list(sge.read_account(f"error: job id 7 not found\n{record}Total System Usage\n  1 2 3\n")) == []
+    assert list(sge.read_account(f"error: qacct\n{record}Total System Usage\n  1 2 3\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "uid"),
+    [("error: job id 7 not found", "7"), ("error: Job-array tasks 7.2-2:1 not found", "7.2")],
+)
+def test_that_there_is_no_record_of_a_job_is_no_end_of_it(sge, line, uid):
+    record = QACCT % ("undefined", "0", "3", "1MB", "NONE")
+
+    missing, ended = sge.read_account(f"{line}\n{record}")
+
+    assert (missing.uid, missing.answer) == (uid, Answer(Presence.UNKNOWN))
+    assert ended.uid == "21"
+
+
+def test_an_accounting_that_can_not_be_read_says_nothing_of_any_job(sge):
+    """As 8.1.9 says where there is no file of records yet."""
+    output = "/sge/default/common/accounting: No such file or directory\nno jobs running since startup\n"
+
+    assert list(sge.read_account(output)) == []
+
+
+def test_what_is_looked_for_once_more_is_looked_for_among_what_ended(sge):
+    assert sge.ends_command(["7"])[1:] == ["-xml", "-u", "$user", "-s", "psrz"]
+    zombies = QSTAT.replace('state="pending"', 'state="zombie"') % ("z", "")
+
+    assert [listed.answer for listed in sge.read_ends(zombies)][-1] == Answer(Presence.GONE)
 
 
 # Killing

@@ -148,3 +148,68 @@ async def test_whose_files_say_an_end_of_this_start_is_not_looked_up(bench) -> N
     assert await bench.scheduler.find_jobs(jobs) == {jobs[0]: "", jobs[2]: "9"}
     assert await bench.scheduler.find_jobs(jobs[:1]) == {jobs[0]: ""}
     assert bench.scheduler.runner.programs == ["ask"]
+
+
+# What the accounting has no record of
+
+
+class Zombies(Tables):
+    """Its list of what ended does not say how, and its accounting says of what it has no record."""
+
+    lists_deleted = True
+
+    def account_command(self, uids):
+        return ["acct", *uids]
+
+    def read_account(self, output):
+        return self.read_poll(output)
+
+
+async def zombie(tmp_path, account, then, status=WAITS):
+    """What is said of a job that ended silently, at once and when its record can't be late any more."""
+    scheduler = Zombies(scheduler_rate=None)
+    scheduler.runner = Acting()
+    bench = Bench(scheduler, tmp_path / "bench")
+    [job] = await jobs_of(bench, 1)
+    job.status, job.uid = status, "7.1"
+    name = f"xq-{mark(job)}-z"
+    scheduler.runner.says("1")
+    await scheduler.limits()
+    answers = []
+    for text in (account, then):
+        scheduler.runner.says("", f"7.1 GONE {name} 1", text.replace("NAME", name))
+        answers.append((await scheduler.poll_jobs([job]))[job])
+    return answers
+
+
+@pytest.mark.parametrize("account", ["7.1 UNKNOWN NAME 1", "7 UNKNOWN NAME 0", "7.2 GONE NAME 2"])
+async def test_a_job_that_ended_without_a_record_was_deleted_while_it_waited(tmp_path, monkeypatch, account):
+    at_once, _ = await zombie(tmp_path, account, account)
+    monkeypatch.setattr("xqute.schedulers.sightings.ACCOUNT_LATE_SECONDS", 0.0)
+    later, _ = await zombie(tmp_path / "later", account, account)
+
+    assert at_once == Answer(Presence.UNKNOWN)  # it may be late
+    assert later.presence is Presence.GONE
+    assert str(later.reason) == "KILLED by somebody: taken out of the queue while it waited"
+
+
+async def test_a_record_that_comes_late_counts(tmp_path):
+    assert await zombie(tmp_path, "7.1 UNKNOWN NAME 1", "7.1 GONE NAME 1") == [
+        Answer(Presence.UNKNOWN),
+        Answer(Presence.GONE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("account", "status"),
+    [
+        pytest.param("", WAITS, id="the accounting can't be read"),
+        pytest.param("8 UNKNOWN NAME 0", WAITS, id="it was not looked up"),
+        pytest.param("7.1 UNKNOWN NAME 1", JobStatus.RUNNING, id="it had begun"),
+        pytest.param("7.1 UNKNOWN NAME 1", JobStatus.KILLING, id="we ended it"),
+    ],
+)
+async def test_no_record_for_another_cause_proves_nothing(tmp_path, monkeypatch, account, status):
+    monkeypatch.setattr("xqute.schedulers.sightings.ACCOUNT_LATE_SECONDS", 0.0)
+
+    assert await zombie(tmp_path, account, account, status) == [Answer(Presence.GONE)] * 2
