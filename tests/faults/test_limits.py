@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.descriptors import no_descriptor_free
 from tests.faults.programs import WARM
 from tests.waiting import until
 from xqute import JobStatus
+from xqute.errors import MetadirError
 
 HERE = Path(__file__).parents[2]
 
@@ -124,6 +126,17 @@ async def test_jobs_that_find_no_descriptor_free_are_started_when_there_are_some
         assert (job.status, job.start, job.attempt) == (JobStatus.FINISHED, 1, 1), told
     assert len((tmp_path / "ran").read_text().split()) == 8
     assert caplog.text.count("submissions pause") == 1
+
+
+@pytest.mark.parametrize("work", [["echo", "told"], pow], ids=["command", "call"])
+async def test_a_result_that_can_not_be_read_now_is_said_and_not_made_up(make, work):
+    async with asyncio.timeout(30), make() as xqute:
+        job = await xqute.push(partial(work, 2, 5) if work is pow else work)
+        told = await job
+        with no_descriptor_free(), pytest.raises(MetadirError, match=r"job 1 .* now: Too many open files"):
+            job.result()
+
+        assert job.result() == told == (32 if work is pow else "told")
 
 
 async def test_an_end_that_can_not_be_read_for_want_of_descriptors_is_read_later(make, tmp_path, caplog):
