@@ -11,12 +11,15 @@ from .engine.room import Room
 from .errors import BackendUnavailable, JobNotFound
 from .job import Job
 from .keeper import JobKeeper
-from .owner import Owner, OwnerPresence, presence_of
+from .owner import Owner
 from .settings import ORPHAN_SECONDS, PARKED
 from .states import Presence, WaitReason
 from .store import Row, RunRow
 
 log = logging.getLogger("xqute")
+
+#: How the bad ends read.
+_STANDS = {"FAILED": "failed", "KILLED": "was killed"}
 
 
 class Elsewhere:
@@ -24,7 +27,6 @@ class Elsewhere:
 
     Such a build goes on as long as the process lives that owns its run. When that is gone, nobody will
     say how the build ended; but what runs of it still runs, and it is not run a second time meanwhile.
-
     """
 
     def __init__(self, room: Room, keeper: JobKeeper) -> None:
@@ -49,7 +51,7 @@ class Elsewhere:
             return await self.blocked(job, cause if isinstance(cause, int) else 0)
         if job.after >= PARKED:
             return f"{job}: {job.reason}"
-        if run is not None and self._lives(run):
+        if run is not None and run.lives(self._room.now()):
             return ""
         if row.owner and await self._still_runs(job):
             return ""
@@ -62,10 +64,6 @@ class Elsewhere:
         except JobNotFound:
             told = f"job {cause} is not there any more"
         return f"job {job.id} can't start: {told}"
-
-    def _lives(self, run: RunRow) -> bool:
-        presence = presence_of(run.owner, run.lease, self._room.now()) if run.state == "owned" else None
-        return presence in (OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE)
 
     async def _still_runs(self, job: Job) -> bool:
         """Whether it outlived its manager; the scheduler is not asked more often than every few seconds."""
@@ -116,10 +114,6 @@ def how_it_ended(job: Job) -> str:
     reason = str(job.reason)
     name = job.status.name
     return f"{job}: {reason}" if reason.startswith(name) else f"{job} {_STANDS.get(name, name)}: {reason}"
-
-
-#: How the bad ends read.
-_STANDS = {"FAILED": "failed", "KILLED": "was killed"}
 
 
 def _whose(run: RunRow | None) -> str:

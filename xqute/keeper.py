@@ -19,7 +19,6 @@ from .handing import Sources
 from .heritage import Heritage
 from .inputs import Inputs
 from .job import Job
-from .owner import OwnerPresence, presence_of
 from .printable import listed
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
@@ -343,9 +342,8 @@ class JobKeeper:
         if self.job(job.id) is job or not job.status.final:
             return False
         [run] = {row.run for row in await self._room.store.get([job.id])} or {""}
-        owners = (row for row in await self._room.store.runs() if row.id == run and row.state == "owned")
-        living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
-        return not any(presence_of(row.owner, row.lease, self._room.now()) in living for row in owners)
+        runs = await self._room.store.runs()
+        return not any(row.id == run and row.lives(self._room.now()) for row in runs)
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job
