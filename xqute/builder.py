@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .calls import Call
@@ -26,6 +26,7 @@ from .rules.freshness import (
     Definition,
     below,
     decide,
+    given_up,
     ordered,
     statuses,
     usable,
@@ -199,25 +200,23 @@ class Builder:
         roots = [wanted.call if root == name else calls[root] for root in decision.roots]
         newest = {each: seen.newest[each] for each in decision.new}
         jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
-        await self._keeper.withdraw(self._replaced(decision, seen), "another build takes its place")
+        overtaken = self._overtaken(decision, seen, self._below(jobs))
+        await self._keeper.withdraw(overtaken, "another build takes its place")
         elsewhere = {id_ for id_ in self._below(jobs) if self._goes_on_elsewhere(id_, jobs)}
         await self._elsewhere.tell(elsewhere)
         return jobs, elsewhere
 
-    def _replaced(self, decision: Decision, seen: _Seen) -> list[Job]:
-        """Blocked builds of calls that have a new one now, and their steps; not what others wait for."""
-        known, blocked = self._keeper.known, self._room.blocked
-        builds = (build.id for name in decision.new for build in seen.builds[name])
-        left = [known[id_] for id_ in builds if id_ in blocked and id_ in known]
-        found: dict[int, Job] = {}
-        while left:
-            job = left.pop()
-            found[job.id] = job
-            steps = (known[id_] for id_ in job.needs if id_ in blocked and id_ in known)
-            left += [step for step in steps if not step.name and step.id not in found]
-        waiting = (known[id_] for id_ in blocked - found.keys() if id_ in known)
-        needed = {id_ for other in waiting for id_ in other.needs}
-        return [job for id_, job in found.items() if id_ not in needed]
+    def _overtaken(self, decision: Decision, seen: _Seen, wanted: Collection[int]) -> list[Job]:
+        """Builds of this run that don't go on and have younger ones now, and their steps."""
+        room, keeper = self._room, self._keeper
+        jobs = [*map(keeper.known.get, room.blocked), *keeper.heritage.jobs.values()]
+        idle = {job.id: job for job in jobs if job and not job.done() and job.id not in room.live}
+        builds = [job for job in idle.values() if job.name and job.id not in wanted]
+        older = [
+            job.id for job in builds if job.name in decision.new or job.id < seen.newest.get(job.name, 0)
+        ]
+        steps = [job.id for job in idle.values() if not job.name and job.id not in wanted]
+        return [idle[id_] for id_ in given_up({id_: job.needs for id_, job in idle.items()}, older, steps)]
 
     def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
         """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""
