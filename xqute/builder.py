@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .calls import Call
 from .crash import crash_point
-from .elsewhere import Elsewhere, how_it_ended
+from .elsewhere import Elsewhere, how_it_ended, was_asked_for
 from .engine.room import Room
 from .errors import DependencyFailed, JobNotFound, MissingDependencies, OptionError, XquteError
 from .job import Job
@@ -226,16 +226,29 @@ class Builder:
         return not JobStatus(self._room.foreign.get(id_, wanted)).final
 
     async def _ended(self, jobs: Sequence[Job], elsewhere: set[int]) -> bool:
-        """Wait for the end of what was begun; False: something it needs was lost in another run."""
+        """Wait for the end of what was begun; False: something it needs was lost in another run.
+
+        What somebody killed there is not lost: it is not wanted any more.
+        """
+        goal, killed = jobs[0], None
         waiting = asyncio.ensure_future(self._wait(jobs))
         try:
-            while elsewhere:
+            while elsewhere and killed is None:
                 await asyncio.wait([waiting], timeout=REQUESTS_SECONDS)
-                if await self._elsewhere.lost(elsewhere):
+                if goal.done() and goal.id not in elsewhere:
+                    break
+                lost = await self._elsewhere.lost(elsewhere)
+                killed = next(filter(was_asked_for, lost.values()), None)
+                if lost and killed is None:
                     return False
                 if waiting.done():
                     break
             await waiting
+        except DependencyFailed as error:
+            if killed is None or error.cause is not None:
+                raise
+            told = f"{goal} can't start: {how_it_ended(killed)}"
+            raise DependencyFailed(told, goal, error.reason, killed) from None
         finally:
             waiting.cancel()
             await asyncio.wait([waiting])

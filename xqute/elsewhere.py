@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable
 
 from . import metadir
-from .engine.room import Room
+from .engine.room import REQUEST, Room
 from .errors import BackendUnavailable, JobNotFound
 from .job import Job
 from .keeper import JobKeeper
 from .owner import Owner
 from .settings import ORPHAN_SECONDS, PARKED
-from .states import Presence, WaitReason
+from .states import JobStatus, Presence, WaitReason
 from .store import Row, RunRow
 
 log = logging.getLogger("xqute")
@@ -87,14 +87,14 @@ class Elsewhere:
                 return True
         return job in await scheduler.find_jobs([job])
 
-    async def lost(self, ids: Iterable[int]) -> list[int]:
-        """Those that will not end well any more, or did not."""
+    async def lost(self, ids: Iterable[int]) -> dict[int, Job | None]:
+        """Those that will not end well any more, or did not; None: it is not in the store any more."""
         rows = await self._room.store.get(sorted(ids))
         jobs = await self._keeper.load_all(rows)
-        gone = set(ids) - {row.id for row in rows}
         troubles = await self.look(rows, jobs)
-        badly = {job.id for job in jobs if (job.done() and not job.status.well) or troubles.get(job.id)}
-        return sorted(gone | badly)
+        badly = [job for job in jobs if (job.done() and not job.status.well) or troubles.get(job.id)]
+        gone = dict.fromkeys(set(ids) - {row.id for row in rows})
+        return {**gone, **{job.id: job for job in badly}}
 
     async def tell(self, ids: Iterable[int]) -> None:
         """Say who builds what is waited for; each build is told of once."""
@@ -107,6 +107,11 @@ class Elsewhere:
         for row, job in zip(rows, await self._keeper.load_all(rows), strict=True):
             who = _whose(runs.get(row.run))
             log.warning("%s is being built as job %s by %s: waiting for it", job.name, job.id, who)
+
+
+def was_asked_for(job: Job | None) -> bool:
+    """Whether somebody stopped the job itself, and not its session: it is not to be built again by itself."""
+    return job is not None and job.status is JobStatus.KILLED and job.kept_reason.detail.get("by") == REQUEST
 
 
 def how_it_ended(job: Job) -> str:

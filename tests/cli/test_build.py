@@ -48,6 +48,14 @@ def calls(tmp_path):
     return file
 
 
+def wait_for(what) -> None:
+    """Look until it is so."""
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def rows(said) -> list[list[str]]:
     return [line.split() for line in said.stdout.splitlines()]
 
@@ -121,6 +129,25 @@ def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, 
     assert first.wait(30) == second.wait(30) == 0
     listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
     assert [(job["id"], job["status"]) for job in listed] == [(1, "finished"), (2, "finished")]
+
+
+def test_after_kill_all_no_shell_begins_anew_what_was_killed(xqute, begin, calls):
+    (calls.parent / "wait").touch()
+    first = begin("build", f"{calls}:crawl")
+    wait_for((calls.parent / "began").exists)
+    second = begin("build", f"{calls}:web", text=True)
+    wait_for(lambda: "WAITING" in xqute("why", "2").stdout)
+
+    said = xqute("kill", "--all")
+    out, err = second.communicate(timeout=60)
+    first.wait(60)
+
+    assert said.returncode == 0, said
+    assert (first.returncode, second.returncode) == (1, 1), err
+    assert "killed" in out.lower()
+    listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
+    assert {job["status"] for job in listed if job["name"]} == {"killed"}
+    assert len(listed) == 2
 
 
 def test_force_dependents_and_pin_are_understood(xqute, calls):
