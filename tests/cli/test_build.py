@@ -216,7 +216,19 @@ def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, cal
         ("twice.py", "two calls named 'a'.* a name stands for one"),
         ("no-module.py", "is no name of a module"),
         ("sub/json.py", "another module is called json"),
-        ("no.such.module", "can't be imported"),
+        ("no.such.module", "can't be imported: ModuleNotFoundError: No module named 'no'$"),
+        (".", r"^\. is a directory: name a file of it, such as \./calls\.py$"),
+        ("sub", "^sub is a directory: name a file of it, such as sub/json.py$"),
+        (
+            "sub/json",
+            "^'sub/json' is neither a Python file nor the name of a module: did you mean sub/json.py",
+        ),
+        ("", "^'' is neither a Python file nor the name of a module"),
+        ("calls.py:unnamed", "unnamed has no call with a name: give it one"),
+        (
+            "wrong.py",
+            r"^wrong\.py can't be imported: SyntaxError: '\(' was never closed, at .+/wrong.py:2: x = \($",
+        ),
     ],
 )
 def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, target, told):
@@ -225,7 +237,14 @@ def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, targe
     monkeypatch.delitem(sys.modules, "calls", raising=False)
     (calls.parent / "sub").mkdir()
     twice = "from xqute import cmd; one, two = cmd('true').named('a'), cmd('false').named('a')"
-    texts = {"broken": "1 / 0", "empty": "x = 1", "no-module": "", "sub/json": "", "twice": twice}
+    texts = {
+        "broken": "1 / 0",
+        "empty": "x = 1",
+        "no-module": "",
+        "sub/json": "",
+        "twice": twice,
+        "wrong": "y = 1\nx = (",
+    }
     for name, text in texts.items():
         (calls.parent / f"{name}.py").write_text(f"{text}\n")
 
@@ -235,6 +254,28 @@ def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, targe
     sys.modules.pop("calls", None)
     sys.modules.pop("empty", None)
     sys.modules.pop("twice", None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "names"),
+    [
+        ("sent", ["to web", "to print"]),
+        ("web,crawled", ["to web", "crawl"]),
+        ("BY_NAME", ["crawl", "to print"]),
+        ("PAIR,sent", ["crawl", "to web", "to print"]),
+    ],
+)
+def test_a_variable_may_hold_several_calls(calls, monkeypatch, variable, names):
+    with calls.open("a") as file:
+        file.write("BY_NAME = {'c': [crawled], 'p': sent[1]}\nPAIR = crawled, unnamed, web\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "calls", raising=False)
+
+    found = CallSet.of(f"{calls}:{variable}")
+
+    sys.modules.pop("calls", None)
+    assert list(found.chosen) == names
+    assert list(found.calls) == ["crawl", "to web", "to print"]
 
 
 def test_a_module_that_is_broken_is_said_where(xqute, calls):
