@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .calls import Call
 from .crash import crash_point
 from .elsewhere import Elsewhere, how_it_ended, was_asked_for
 from .engine.room import Room
-from .errors import DependencyFailed, JobNotFound, MissingDependencies, OptionError, XquteError
+from .errors import DependencyFailed, MissingDependencies, OptionError
 from .job import Job
 from .keeper import JobKeeper
-from .options import JobOptions, unknown
+from .options import JobOptions
 from .plan import Plan
 from .pusher import Overtaken, Pusher
 from .rules.freshness import (
@@ -32,28 +32,12 @@ from .rules.freshness import (
     usable,
 )
 from .settings import REQUESTS_SECONDS
-from .shown import shown_value
 from .states import JobStatus
 from .store import Query
+from .wanted import Pins, Protected, Wanted, name_of
 
 #: Builds read at a time, newest first, until one is found whose result others use.
 _PAGE = 20
-
-
-class Wanted(NamedTuple):
-    """What is to be built, and how.
-
-    Attributes:
-        call: The goal.
-        deps, pin, force: As in `rules.freshness.decide`.
-        dependents: Calls that are brought up to date too, where they depend on what is built.
-    """
-
-    call: Call
-    deps: str | None = "outdated"
-    dependents: Sequence[Call] = ()
-    pin: Mapping[str, int] | None = None
-    force: bool = False
 
 
 class _Seen(NamedTuple):
@@ -88,6 +72,7 @@ class Builder:
         self._own = own
         self._calls = calls
         self._elsewhere = Elsewhere(room, keeper)
+        self._pins = Pins(room, keeper)
         self._deciding = asyncio.Lock()
 
     # Looking
@@ -185,7 +170,8 @@ class Builder:
         """Push what is to be built; returns the jobs that count, and which builds of other runs they need."""
         calls = {name_of(call): call for call in wanted.dependents}
         definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
-        await self._check_pins(wanted.pin or {}, name, definitions)
+        needs = {each.name: each.needs for each in definitions}
+        await self._pins.check(wanted.pin, below(needs[name], needs))
         seen = await self._look(definitions, base)
         decision = decide(
             seen.definitions,
@@ -196,7 +182,9 @@ class Builder:
             pin=wanted.pin,
             force=wanted.force,
         )
-        _refuse(decision, name)
+        if decision.refused:
+            raise Protected(name, statuses(seen.definitions, seen.builds)[name].why)
+        _refuse_missing(decision, name)
         roots = [wanted.call if root == name else calls[root] for root in decision.roots]
         newest = {each: seen.newest[each] for each in decision.new}
         jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
@@ -316,51 +304,6 @@ class Builder:
                 except DependencyFailed:
                     continue  # the report tells of it
 
-    async def _check_pins(self, pin: Mapping[str, int], goal: str, definitions: Sequence[Definition]) -> None:
-        if not isinstance(pin, Mapping):
-            raise OptionError(f"pin={pin!r}: it is a dictionary, of names of calls and ids of their builds")
-        needs = {each.name: each.needs for each in definitions}
-        names = set(below(needs[goal], needs))
-        for name, id_ in pin.items():
-            if name not in names:
-                raise OptionError(unknown("pin", name, sorted(names)))
-            try:
-                job = await self._keeper.get(id_)
-            except JobNotFound as error:
-                raise OptionError(f"pin={{{name!r}: {id_}}}: {error}") from None
-            if job.name != name or job.status is not JobStatus.FINISHED:
-                what = f"a build of {job.name}" if job.name else "no build of a named call"
-                raise OptionError(f"pin={{{name!r}: {id_}}}: {job} is {what}, and {job.status.name}")
-
-
-def name_of(call: Any) -> str:
-    """The name of a call.
-
-    Raises:
-        OptionError: It has none.
-    """
-    if not isinstance(call, Call):
-        raise OptionError(f"only calls can be built: {shown_value(call)} is none")
-    if call.naming is None:
-        raise OptionError(f"{call!r} has no name to find its builds by: give it one with .named('…')")
-    return call.naming.name
-
-
-def dependents_of(wanted: bool | Iterable[Call], calls: Sequence[Call]) -> Sequence[Call]:  # noqa: FBT001
-    """The calls that may be rebuilt because others were.
-
-    Raises:
-        OptionError: They are wanted, and nobody said which calls there are.
-    """
-    if wanted is True:
-        if not calls:
-            raise OptionError(
-                "dependents=True needs to know which calls there are: give them as Xqute(calls=[…]),"
-                " or those that are meant as dependents=[…]"
-            )
-        return calls
-    return [] if wanted is False else list(wanted)
-
 
 def _has_result(job: Job) -> bool:
     """Whether nobody removed its directory by hand."""
@@ -377,11 +320,7 @@ def _definitions(plan: Plan) -> list[Definition]:
     ]
 
 
-def _refuse(decision: Decision, goal: str) -> None:
-    if decision.refused:
-        raise XquteError(
-            f"{goal} is protected, and is to be built again because it is outdated: build it with force=True"
-        )
+def _refuse_missing(decision: Decision, goal: str) -> None:
     if decision.missing:
         names = ", ".join(decision.missing)
         raise MissingDependencies(

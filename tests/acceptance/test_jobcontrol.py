@@ -457,6 +457,19 @@ async def test_what_an_earlier_session_left_waiting_gives_way_to_the_build_that_
     assert [found.id for found in await session.find(name="C")] == [job.id]
 
 
+@pytest.mark.parametrize("id_", [True, "2", None, 2.0, -1, 1 << 63, 99, 1])
+async def test_a_pin_of_what_is_no_build_names_those_that_are(xqute, id_):
+    await xqute.build(B)
+    again = await xqute.build(B, force=True)
+
+    with pytest.raises(OptionError) as raised:
+        await xqute.build(C, pin={"B": id_})
+
+    assert str(raised.value).startswith(f"pin={{'B': {id_!r}}}: ")
+    assert str(raised.value).endswith(f"; good builds of B are {again.id}, 2")
+    assert await xqute.find(name="C") == []
+
+
 async def test_a_pin_that_is_no_dictionary_is_refused(xqute):
     with pytest.raises(OptionError, match="pin=17: it is a dictionary"):
         await xqute.build(A, pin=17)

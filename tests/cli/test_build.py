@@ -97,18 +97,124 @@ def test_a_module_is_built_whole_and_its_failures_are_told(xqute, calls):
     assert "the printer is on fire" in told[1]["reason"]["sentence"]
 
 
-def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, calls):
+def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, calls, place):
     calls.write_text(calls.read_text().replace("    return [site]", "    raise OSError('no net')"))
 
     said = xqute("build", f"{calls}:to web,to print")
     told = xqute("status", calls).stdout
 
     assert said.returncode == 1
-    cause, *others = said.stdout.splitlines()
+    cause, directory, todo, *others = said.stdout.splitlines()
     assert cause.startswith("crawl: job 1, FAILED: EXIT 1: OSError: no net")
+    assert directory == f"  {place.root}/1"
+    assert todo == "  → `xqute logs 1 --stderr` shows what it said; mend it and run it again"
+    assert "no net" not in said.stderr
     assert others == [f"to {to} was not built: it needs crawl, job 1" for to in ("web", "print")]
     assert "running" not in told
     assert "job 2 can't start: job 1 (All pages) failed: EXIT 1: OSError: no net" in told
+
+
+def test_each_of_several_failures_is_told_also_of_what_has_no_name(xqute, calls):
+    with calls.open("a") as file:
+        file.write("both = publish(publish(1, 'x'), publish(2, 'y')).named('both')\n")
+    (calls.parent / "fail").touch()
+
+    said = xqute("build", f"{calls}:both")
+
+    failed = [line.partition(":")[0] for line in said.stdout.splitlines() if "FAILED" in line]
+    assert failed == ["publish(1, 'x')", "publish(2, 'y')"]
+    assert said.stdout.splitlines()[-1].startswith("both was not built: it needs publish(")
+
+
+def test_an_outdated_protected_call_stops_no_other_and_is_told_with_what_to_do(xqute, calls):
+    with calls.open("a") as file:
+        file.write("kept = crawl('net').named('kept result', protected=True)\n")
+    xqute("build", calls)
+    calls.write_text(calls.read_text().replace("crawl('net')", "crawl('org')").replace("example", "other"))
+
+    said = xqute("build", calls)
+    forced = xqute("build", f"{calls}:kept", "--force")
+
+    assert said.returncode == 1
+    built = [line.partition(":")[0] for line in said.stdout.splitlines()]
+    assert built == ["crawl", "to web", "to print"]
+    told = said.stderr.splitlines()[-1]
+    assert told.startswith("xqute: kept result was not built: it is protected, and outdated (its definition")
+    assert f"`xqute build '{calls}:kept result' --force`" in told
+    assert forced.returncode == 0
+
+
+@pytest.mark.parametrize("deps", ["missing", "none"])
+def test_what_is_left_outdated_is_not_called_up_to_date(xqute, calls, deps):
+    with calls.open("a") as file:
+        file.write("top = publish(web, 'all').named('top')\n")
+    xqute("build", f"{calls}:top")
+    xqute("build", f"{calls}:crawl", "--force")
+
+    left = xqute("build", f"{calls}:top", "--deps", deps)
+    built = xqute("build", f"{calls}:top", "--deps", deps, "--force")
+    told = json.loads(xqute("build", f"{calls}:top", "--deps", deps, "--json").stdout)["calls"]
+
+    assert left.stdout == "top is left as it is, job 3, and is outdated: to web is outdated itself\n"
+    assert built.stdout == "top: job 5, FINISHED: EXIT 0; it is outdated: to web is outdated itself\n"
+    assert [call["outdated"] for call in told] == ["to web is outdated itself"]
+    assert left.returncode == built.returncode == 0
+    assert xqute("build", f"{calls}:top").stdout == "top: job 7, FINISHED: EXIT 0\n"
+
+
+def test_what_a_program_gives_to_xqute_is_given_by_options(xqute, calls, place):
+    options = ["--resource", "cpus=4", "--resource", "mem=2G", "--limit", "publish=1", "-o", "cpus=2"]
+    said = xqute("build", f"{calls}:web", *options, "-o", "timeout=1h", "--option", "keep=failed")
+
+    async def read(store):
+        [run] = await store.runs()
+        return json.loads(run.document), dict(await store.limits())
+
+    document, limits = place.do(read)
+    assert said.returncode == 0, said
+    assert document["resources"] == {"cpus": 4, "mem": 2 * 1024**3}
+    assert document["keep"] == "failed"
+    assert limits == {"publish": 1}
+    assert json.loads(xqute("show", "2", "--json").stdout)["options"]["timeout"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["-o", "shceduler_prescript=x"], 1, "did you mean 'scheduler_prescript'?"),
+        (["-o", "scheduler_forks=3"], 2, "scheduler_forks is not given here, but as --forks"),
+        (["-o", "timeout"], 2, "'timeout': give a name and a value, as in timeout=2h"),
+        (["--resource", "=8"], 2, "'=8': give a name and a value, as in cpus=8"),
+        (["--resource", "mem=much"], 1, "resources['mem']='much'"),
+        (["--limit", "crawl=few"], 1, "limits['crawl']='few' must be a whole number"),
+        (["--scheduler", "slrum"], 1, "did you mean 'slurm'?"),
+    ],
+)
+def test_a_misspelt_option_is_said_in_a_sentence(xqute, calls, options, status, told):
+    said = xqute("build", calls, *options)
+
+    assert said.returncode == status
+    assert told in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_builds_are_below_the_current_directory_and_those_beside_the_module_are_mentioned(
+    xqute, calls, tmp_path
+):
+    xqute("build", f"{calls}:crawl", cwd=calls.parent, metadir=None)
+    other = f"{calls.parent.name}/.xqute"
+
+    status = xqute("status", calls, cwd=tmp_path, metadir=None)
+    there = xqute("status", f"{calls}:crawl", "--metadir", other, cwd=tmp_path, metadir=None)
+    xqute("build", f"{calls}:crawl", cwd=tmp_path, metadir=None)
+    listed = xqute("ls", "--json", cwd=tmp_path, metadir=None)
+    again = xqute("status", calls, cwd=tmp_path, metadir=None)
+
+    assert f"there is nothing in ./.xqute yet, but in {other}" in status.stderr
+    assert f"--metadir {other} means that" in status.stderr
+    assert rows(there)[1][:2] == ["crawl", "success"]
+    assert [job["name"] for job in json.loads(listed.stdout)["jobs"]] == ["crawl"]
+    assert again.stderr == ""
 
 
 def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, begin, calls):

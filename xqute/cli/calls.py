@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -13,6 +14,11 @@ from typing import Any, NamedTuple
 from xqute.calls import Call
 from xqute.errors import OptionError, XquteError
 from xqute.options import unknown
+
+from .options import METADIR
+from .place import Place
+
+log = logging.getLogger("xqute")
 
 
 class CallSet(NamedTuple):
@@ -122,3 +128,10 @@ def _imported(name: str, path: str) -> ModuleType:
 def _is_theirs(frame: traceback.FrameSummary) -> bool:
     """Whether it is neither of the import itself nor of this module."""
     return not frame.filename.startswith("<frozen") and frame.filename not in {__file__, importlib.__file__}
+
+
+def mention_other(place: Place, file: str) -> None:
+    """Nothing is known here: say so where results are beside the module, which a user may mean."""
+    there = os.path.relpath(os.path.join(os.path.dirname(file), METADIR))
+    if place == Place.of(METADIR, None) and os.path.exists(os.path.join(there, "xqute.db")):
+        log.warning("there is nothing in %s yet, but in %s: --metadir %s means that", METADIR, there, there)
