@@ -170,9 +170,10 @@ class Ownership:
     def _living_owner(self, row: RunRow) -> str | None:
         """The owner as a sentence names it; None when the run may be taken."""
         owner = Owner.parse(row.owner)
-        if owner is None or not row.lives(self._room.now()):
+        presence = row.presence(self._room.now())
+        if owner is None or presence is None or not presence.may_live:
             return None
-        if owner.presence is OwnerPresence.ELSEWHERE:
+        if presence is OwnerPresence.ELSEWHERE:
             return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"
         here = owner[:-1] == self._me[:-1]
         return "another Xqute of this process" if here else owner.told
