@@ -250,7 +250,8 @@ def test_after_kill_all_no_shell_begins_anew_what_was_killed(xqute, begin, calls
 
     assert said.returncode == 0, said
     assert (first.returncode, second.returncode) == (1, 1), err
-    assert "killed" in out.lower()
+    assert out.splitlines()[0] == "crawl: job 1, KILLED by request"
+    assert out.splitlines()[2] == f"  → `xqute build '{calls}:crawl'` builds it again"
     listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
     assert {job["status"] for job in listed if job["name"]} == {"killed"}
     assert len(listed) == 2

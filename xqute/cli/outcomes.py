@@ -11,6 +11,7 @@ from xqute.errors import DependencyFailed, MissingDependencies, XquteError
 from xqute.job import Job
 from xqute.printable import LISTED, printable
 from xqute.rules.remedies import remedy
+from xqute.states import JobStatus
 from xqute.wanted import Protected
 
 from .forms import Out, reason_document
@@ -37,7 +38,7 @@ class Outcome(NamedTuple):
         """Whether its result is there."""
         return isinstance(self.end, Job) and self.end.status.well
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, module: str) -> Iterator[str]:
         """How it stands."""
         end = self.end
         if isinstance(end, DependencyFailed) and isinstance(cause := end.cause, Job):
@@ -45,7 +46,7 @@ class Outcome(NamedTuple):
         elif not isinstance(end, Job):
             yield f"{self.name} was not built: {end}"
         elif not end.cached:
-            yield from told(self.name, end, self.outdated)
+            yield from told(end, module, self.outdated)
         elif self.outdated:
             yield f"{self.name} is left as it is, job {end.id}, and is outdated: {self.outdated}"
         else:
@@ -54,10 +55,8 @@ class Outcome(NamedTuple):
     def refusal(self, module: str) -> str:
         """Why nobody tried to build it, and what to do; empty: somebody did."""
         if isinstance(self.end, Protected):
-            return (
-                f"{self.name} was not built: it is protected, and outdated ({self.end.why}); "
-                f"`xqute build {quote(f'{module}:{self.name}')} --force` builds it again"
-            )
+            again = _again(module, self.name, "--force")
+            return f"{self.name} was not built: it is protected, and outdated ({self.end.why}); {again}"
         if isinstance(self.end, MissingDependencies):
             missing = ", ".join(self.end.names)
             return (
@@ -82,13 +81,21 @@ class Outcome(NamedTuple):
         }
 
 
-def told(name: str, job: Job, outdated: str = "") -> Iterator[str]:
+def told(job: Job, module: str, outdated: str = "") -> Iterator[str]:
     """How a job ended; where it did not end well, also where its files are and what to do."""
+    name, reason = job.status.name, str(job.reason)
+    end = reason if reason.startswith(name) else f"{name}: {reason}"
     more = f"; it is outdated: {outdated}" if outdated else ""
-    yield f"{name}: job {job.id}, {job.status.name}: {job.reason}{more}"
+    yield f"{job.name or job.title}: job {job.id}, {end}{more}"
     if not job.status.well:
+        killed = job.name and job.status is JobStatus.KILLED
         yield f"  {job.directory}"
-        yield f"  → {remedy(job.status, job.reason, job.id)}"
+        yield f"  → {_again(module, job.name) if killed else remedy(job.status, job.reason, job.id)}"
+
+
+def _again(module: str, name: str, *options: str) -> str:
+    """What builds a call again."""
+    return f"`{' '.join(('xqute build', quote(f'{module}:{name}'), *options))}` builds it again"
 
 
 def tell(outcomes: Iterable[Outcome], failed: Mapping[int, Job], module: str) -> None:
@@ -98,13 +105,13 @@ def tell(outcomes: Iterable[Outcome], failed: Mapping[int, Job], module: str) ->
     goals = {each.end.id for each in outcomes if isinstance(each.end, Job)}
     others = [job for id_, job in failed.items() if id_ not in goals]
     for job in others[:LISTED]:
-        _say(out, told(job.name or job.title, job))
+        _say(out, told(job, module))
     if len(others) > LISTED:
         out.say(f"and {len(others) - LISTED} more jobs failed: `xqute ls --status failed`")
     refused = [sentence for each in outcomes if (sentence := each.refusal(module))]
     for each in outcomes:
         if not each.refusal(module):
-            _say(out, each.lines())
+            _say(out, each.lines(module))
     for sentence in refused:
         print(f"xqute: {printable(sentence)}", file=sys.stderr)
 
