@@ -114,6 +114,29 @@ def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, cal
     assert "job 2 can't start: job 1 (All pages) failed: EXIT 1: OSError: no net" in told
 
 
+def test_resume_does_not_run_what_another_set_of_calls_has_built_since(xqute, calls):
+    (calls.parent / "fail").touch()
+    text = calls.read_text() + "\ntop = publish(web, 'all').named('top')\n"
+    calls.write_text(text)
+    other = calls.with_name("others.py")
+    other.write_text(text)
+    xqute("build", f"{calls}:top")
+    (calls.parent / "fail").unlink()
+    xqute("build", f"{other}:top")
+
+    resumed = xqute("resume")
+    listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
+
+    assert resumed.returncode == 0, resumed
+    assert "not taken up again, since there are younger builds: job 2 (to web), job 3 (top)" in resumed.stderr
+    assert [(job["id"], job["name"], job["status"]) for job in listed if job["name"] != "crawl"] == [
+        (2, "to web", "failed"),
+        (5, "to web", "finished"),
+        (6, "top", "finished"),
+    ]
+    assert xqute("resume").stderr.startswith("xqute: no run is unfinished")
+
+
 def test_each_of_several_failures_is_told_also_of_what_has_no_name(xqute, calls):
     with calls.open("a") as file:
         file.write("both = publish(publish(1, 'x'), publish(2, 'y')).named('both')\n")
