@@ -78,7 +78,8 @@ class Xqute:
         max_failures: Stop the run at so many failed jobs: a number, or a share such as "5%".
         resume: Go on with the newest run of this script: what is pushed again and ended well is reused,
             what runs is taken over, what failed gets a new start. "wait": when its owner lives, until
-            that ends. "all": also with the jobs that are not pushed again.
+            that ends. "all": also with the jobs that are not pushed again, but for builds that have
+            younger ones.
         run: The id of the run to go on with.
         on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
         calls: The named calls there are, for `build(…, dependents=True)`.
@@ -260,7 +261,7 @@ class Xqute:
 
         Raises:
             MissingDependencies: `deps=None`, and there is no result of a call it needs.
-            DependencyFailed: A call it needs failed.
+            DependencyFailed: A call it needs failed, or was killed.
             XquteError: It is protected and outdated.
         """
         need_same_loop(self._loop)

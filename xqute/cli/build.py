@@ -63,7 +63,7 @@ Examples:
   xqute build calls.py:publish
   xqute build calls.py --forks 4                     all calls of the module
   xqute build calls.py:crawl --force --dependents    anew, and what uses it
-  xqute build calls.py:publish --pin crawl=17        with an older result of crawl
+  xqute build calls.py:publish --pin crawl=17        of an older crawl
   xqute build calls.py --resource cpus=8 --resource mem=16G --limit crawl=2
   xqute build calls.py --scheduler slurm -o timeout=2h -o slurm_partition=long
 """
