@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from tests.cli.conftest import living
+from xqute.cli import build
 from xqute.cli.calls import CallSet
 from xqute.errors import XquteError
+from xqute.states import JobStatus
 from xqute.store import Record
 
 CALLS = """
@@ -238,6 +241,27 @@ def test_builds_are_below_the_current_directory_and_those_beside_the_module_are_
     assert rows(there)[1][:2] == ["crawl", "success"]
     assert [job["name"] for job in json.loads(listed.stdout)["jobs"]] == ["crawl"]
     assert again.stderr == ""
+
+
+def test_what_another_shell_took_up_a_moment_before_is_left_to_that(call, calls, place, monkeypatch):
+    place.run("left", living(), script=str(calls))
+    place.job(JobStatus.QUEUED, run="left")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["xqute"])
+    monkeypatch.delitem(sys.modules, "calls", raising=False)
+    look, looks = build._unfinished, []
+
+    async def unfinished(where, script):
+        looks.append(script)
+        return await look(where, script) if len(looks) > 1 else {"run": "left", "resume": True}
+
+    monkeypatch.setattr(build, "_unfinished", unfinished)
+
+    said = call("build", f"{calls}:crawl")
+
+    sys.modules.pop("calls", None)
+    assert looks == [str(calls)] * 2
+    assert (said.status, said.out) == (0, "crawl: job 2, FINISHED: EXIT 0\n"), said.err
 
 
 def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, begin, calls):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import rich_click as click
 
 from xqute.calls import Call
-from xqute.errors import DependencyFailed
+from xqute.errors import DependencyFailed, RunOwned
 from xqute.job import Job
 from xqute.producer import Xqute
 from xqute.rules.freshness import OUTDATED
@@ -135,18 +135,10 @@ async def _build(
     force: bool,
 ) -> int:
     calls = CallSet.of(target)
-    how: dict[str, Any] = {"deps": None if deps == "none" else deps, "dependents": dependents}
+    made = {**made, "progress": False if as_json else "counts"}
+    how = {"deps": None if deps == "none" else deps, "dependents": dependents, "pin": pins(pin)}
     sys.argv[0] = calls.file  # a run belongs to the module
-    xqute = Xqute(
-        job_metadir=place.root,
-        store=place.url,
-        calls=calls.calls.values(),
-        progress=False if as_json else "counts",
-        **made,
-        **await _unfinished(place, calls.file),
-    )
-    builds = (xqute.build(call, pin=pins(pin), force=force, **how) for call in calls.chosen.values())
-    ends = await asyncio.gather(*builds, return_exceptions=True)
+    xqute, ends = await _begin(place, calls, made, force=force, **how)
     report = await xqute.run_until_complete()
     outcomes = [
         await _outcome(xqute, call, end) for call, end in zip(calls.chosen.items(), ends, strict=True)
@@ -159,6 +151,21 @@ async def _build(
         failed += [cause for cause in causes if isinstance(cause, Job)]
         tell(outcomes, {job.id: job for job in failed}, target.partition(":")[0])
     return 0 if all(each.well for each in outcomes) else 1
+
+
+async def _begin(
+    place: Place, calls: CallSet, made: Mapping[str, Any], **how: Any
+) -> tuple[Xqute, list[Job | BaseException]]:
+    """Build the calls; returns what each came to, and by whom they were built."""
+    while True:
+        unfinished = await _unfinished(place, calls.file)
+        known = calls.calls.values()
+        xqute = Xqute(job_metadir=place.root, store=place.url, calls=known, **made, **unfinished)
+        builds = (xqute.build(call, **how) for call in calls.chosen.values())
+        ends = await asyncio.gather(*builds, return_exceptions=True)
+        if not any(isinstance(end, RunOwned) for end in ends):
+            return xqute, ends
+        # somebody else took the unfinished run up a moment ago: what is built there is waited for
 
 
 async def _outcome(xqute: Xqute, named: tuple[str, Call], end: Job | BaseException) -> Outcome:
