@@ -47,11 +47,13 @@ class _Seen(NamedTuple):
         definitions: The calls, each after what it needs.
         builds: Those of each that still matter.
         newest: The id of the newest of each; 0: there is none.
+        patient: As in `Elsewhere.look`.
     """
 
     definitions: list[Definition]
     builds: dict[str, list[Build]]
     newest: dict[str, int]
+    patient: bool = False
 
 
 class Builder:
@@ -88,9 +90,11 @@ class Builder:
         seen = await self._look(_definitions(self._pusher.plan(calls, base, {})), base)
         return statuses(seen.definitions, seen.builds)
 
-    async def _look(self, definitions: Sequence[Definition], base: JobOptions) -> _Seen:
+    async def _look(
+        self, definitions: Sequence[Definition], base: JobOptions, *, patient: bool = False
+    ) -> _Seen:
         """What is there of calls, and of those that their builds turned out to need."""
-        seen = _Seen([], {}, {})
+        seen = _Seen([], {}, {}, patient)
         known = {each.name: each for each in definitions}
         while left := known.keys() - seen.builds.keys():
             for name in sorted(left):
@@ -114,7 +118,7 @@ class Builder:
         while rows := await self._room.store.page(query):
             seen.newest[name] = seen.newest[name] or rows[0].id
             jobs = await self._keeper.load_all(rows)
-            others = await self._elsewhere.look(rows, jobs)
+            others = await self._elsewhere.look(rows, jobs, patient=seen.patient)
             for job in jobs:
                 if job.status is JobStatus.FINISHED and not _has_result(job):
                     continue
@@ -172,7 +176,7 @@ class Builder:
         definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
         needs = {each.name: each.needs for each in definitions}
         await self._pins.check(wanted.pin, below(needs[name], needs))
-        seen = await self._look(definitions, base)
+        seen = await self._look(definitions, base, patient=True)
         decision = decide(
             seen.definitions,
             seen.builds,

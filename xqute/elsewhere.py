@@ -12,7 +12,7 @@ from .errors import BackendUnavailable, JobNotFound
 from .job import Job
 from .keeper import JobKeeper
 from .owner import Owner
-from .settings import ORPHAN_SECONDS, PARKED
+from .settings import ORPHAN_SECONDS, PARKED, PARKED_SECONDS
 from .states import JobStatus, Presence, WaitReason
 from .store import Row, RunRow
 
@@ -34,24 +34,33 @@ class Elsewhere:
         self._room = room
         self._keeper = keeper
         self._told: set[int] = set()
+        self._parked: dict[int, float] = {}  # since when that is known
         self._orphans: dict[int, tuple[float, bool]] = {}  # when they were looked for, and whether they ran
 
-    async def look(self, rows: Iterable[Row], jobs: Iterable[Job]) -> dict[int, str]:
-        """Of those that have not ended and are of other runs: why they don't go on; empty: they do."""
+    async def look(
+        self, rows: Iterable[Row], jobs: Iterable[Job], *, patient: bool = False
+    ) -> dict[int, str]:
+        """Of those that have not ended and are of other runs: why they don't go on; empty: they do.
+
+        Patient: who has just taken a run over may be about to push its builds again, so they do for a while.
+        """
         pairs = zip(rows, jobs, strict=True)
         begun = [(row, job) for row, job in pairs if row.run != self._room.run and not job.done()]
         if not begun:
             return {}
         runs = {run.id: run for run in await self._room.store.runs()}
-        return {job.id: await self._trouble(row, job, runs.get(row.run)) for row, job in begun}
+        return {
+            job.id: await self._trouble(row, job, runs.get(row.run), patient=patient) for row, job in begun
+        }
 
-    async def _trouble(self, row: Row, job: Job, run: RunRow | None) -> str:
+    async def _trouble(self, row: Row, job: Job, run: RunRow | None, *, patient: bool) -> str:
+        lives = run is not None and run.lives(self._room.now())
         if job.kept_reason.code == WaitReason.BLOCKED:
             cause = job.kept_reason.detail.get("cause", 0)
             return await self.blocked(job, cause if isinstance(cause, int) else 0)
-        if job.after >= PARKED:
+        if job.after >= PARKED and not (patient and lives and self._is_new(job)):
             return f"{job}: {job.reason}"
-        if run is not None and run.lives(self._room.now()):
+        if lives:
             return ""
         if row.owner and await self._still_runs(job):
             return ""
@@ -64,6 +73,10 @@ class Elsewhere:
         except JobNotFound:
             told = f"job {cause} is not there any more"
         return f"job {job.id} can't start: {told}"
+
+    def _is_new(self, job: Job) -> bool:
+        """Whether it has not been known for long that nobody pushed it again."""
+        return time.monotonic() - self._parked.setdefault(job.id, time.monotonic()) < PARKED_SECONDS
 
     async def _still_runs(self, job: Job) -> bool:
         """Whether it outlived its manager; the scheduler is not asked more often than every few seconds."""
@@ -91,7 +104,7 @@ class Elsewhere:
         """Those that will not end well any more, or did not; None: it is not in the store any more."""
         rows = await self._room.store.get(sorted(ids))
         jobs = await self._keeper.load_all(rows)
-        troubles = await self.look(rows, jobs)
+        troubles = await self.look(rows, jobs, patient=True)
         badly = [job for job in jobs if (job.done() and not job.status.well) or troubles.get(job.id)]
         gone = dict.fromkeys(set(ids) - {row.id for row in rows})
         return {**gone, **{job.id: job for job in badly}}

@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.conftest import until
 from tests.acceptance.jobcontrol_calls import CALLS, A, B, C, D, hand_on, make
-from xqute import DependencyFailed, JobStatus, Xqute
+from xqute import DependencyFailed, JobStatus, Xqute, elsewhere
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,6 +191,35 @@ async def test_what_outlived_its_process_is_not_run_twice_at_once(another, here,
     assert new.started >= old.status_file.stat().st_mtime
     assert job.used == {"B": new.id}
     assert ran(here) == ["A", "B", "B", "C"]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["it does", "it does not"])
+async def test_what_the_owner_of_a_run_may_be_about_to_push_again_is_waited_for(
+    another, here, metadir, caplog, monkeypatch, again
+):
+    (here / "B.waits").touch()
+    with programs(here, metadir, 1) as [dead]:
+        await until(lambda: ran(here) == ["A", "B"])
+        dead.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(dead.wait)
+        script = str(dead.args[1])
+    monkeypatch.setattr(sys, "argv", [script])
+    first, second = another(resume=True), another()
+    async with first:  # it has taken the run over, and has not pushed anything yet
+        monkeypatch.setattr(elsewhere, "PARKED_SECONDS", 600.0)
+        building = [asyncio.ensure_future(second.build(C))]
+        await until(lambda: "C is being built as job 4" in caplog.text)
+        if again:
+            building.append(asyncio.ensure_future(first.build(C)))
+        else:
+            monkeypatch.setattr(elsewhere, "PARKED_SECONDS", 0.0)
+        (here / "B.waits").unlink()
+        async with asyncio.timeout(30):
+            jobs = await asyncio.gather(*building)
+
+    assert ran(here) == ["A", "B", "C"]
+    assert {job.id for job in jobs} == ({4} if again else {jobs[0].id})
+    assert (jobs[0].id == 4) is again
 
 
 async def test_what_a_process_left_that_is_gone_is_built_by_the_next(another, here, metadir):
