@@ -169,7 +169,7 @@ class Xqute:
             self._room, self._lifecycle, killer, ownership, inherit=keeper.inherit, root=keeper.root
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
-        self._pusher = Pusher(self._room, self._lifecycle, keeper)
+        self._pusher = Pusher(self._room, self._lifecycle, keeper, self._driver.begin)
         self._builder = Builder(self._room, keeper, self._pusher, self._driver.own, self._calls)
         self._room.known, self._room.push = keeper.job, self._builder.push_for
 
@@ -342,7 +342,7 @@ class Xqute:
 
     @property
     def run(self) -> str:
-        """The id of its run; empty before the first push or wait."""
+        """The id of its run; empty before its first job is accepted, or an earlier run taken over."""
         return self._room.run
 
     @property
