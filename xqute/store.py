@@ -209,6 +209,10 @@ class Store(ABC):
         """The runs of a script, or all; newest first."""
 
     @abstractmethod
+    async def forget(self, run: RunRow) -> bool:
+        """Forget a run without jobs; False: it has some, or somebody else than this says owns it by now."""
+
+    @abstractmethod
     async def accept(
         self,
         run: str,
