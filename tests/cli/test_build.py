@@ -148,11 +148,31 @@ def test_a_build_is_shown_with_what_it_used_and_a_protected_one_is_never_pruned(
     xqute("build", f"{calls}:web")
 
     shown = [line.split(maxsplit=2) for line in xqute("show", "2").stdout.splitlines()]
-    xqute("prune", "--yes")
+    xqute("prune", "--yes", "--builds")
 
     assert ["used", "builds", "1 of crawl"] in shown
     assert [line.split()[:2] for line in xqute("ls").stdout.splitlines()][-1] == ["1", "FINISHED"]
     assert "build of        crawl\nnotes           Takes long.\n" in xqute("show", "1").stdout
+
+
+def test_current_builds_are_pruned_only_when_that_is_asked_for(xqute, calls):
+    xqute("build", f"{calls}:web")
+    xqute("build", f"{calls}:crawl", "--force")
+    (calls.parent / "fail").touch()
+    xqute("build", f"{calls}:web", "--force")
+    before = [job["id"] for job in json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]]
+    assert before == [1, 2, 3, 4]
+
+    told = xqute("prune", "--dry-run").stdout
+    xqute("prune", "--yes")
+    kept = [job["id"] for job in json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]]
+    asked = xqute("prune", "--dry-run", "--builds").stdout
+    xqute("prune", "--yes", "--builds")
+
+    assert told.endswith("; 2 current builds (see --builds) are left\n")
+    assert kept == [2, 3]
+    assert asked.startswith("would remove 2 jobs of 2 runs, among them 2 current builds, ")
+    assert xqute("ls").stdout == "no runs yet: nothing was pushed\n"
 
 
 def test_without_deps_it_says_what_is_missing(xqute, calls):

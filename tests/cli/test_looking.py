@@ -38,6 +38,24 @@ def test_ls_lists_the_runs_and_the_jobs_of_the_newest(some, xqute) -> None:
     ]
 
 
+def test_ls_lists_the_newest_run_that_has_jobs_and_tells_of_no_other(some, call) -> None:
+    some.run("begun", owner=dead(), created=THEN + 1)
+    some.run("left", created=THEN + 2)
+
+    said = call("ls")
+
+    assert [line.split()[0] for line in said.out.splitlines() if line] == ["run", "run1", "id", "1", "2", "3"]
+    assert call("ls", "--json").json["run"] == "run1"
+    assert "left" in call("ls", "--run", "all").out
+    assert "no such jobs" in call("ls", "--run", "left").out
+
+
+def test_ls_tells_of_a_run_that_somebody_has_just_begun(place, call) -> None:
+    place.run("begun", owner=living())
+
+    assert "begun" in call("ls").out
+
+
 def test_ls_lists_another_run_by_its_first_letters(some, call) -> None:
     some.run("xyz", created=THEN + 60)
 

@@ -95,7 +95,12 @@ def size(count: float) -> str:
 
 def jobs(count: int) -> str:
     """A number of jobs."""
-    return "1 job" if count == 1 else f"{count} jobs"
+    return counting(count, "job")
+
+
+def counting(count: int, what: str) -> str:
+    """A number of things."""
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def show_warnings() -> None:

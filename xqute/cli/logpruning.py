@@ -17,10 +17,10 @@ from xqute.metadir import LOG, RETRY
 from xqute.options import unknown
 from xqute.states import JobStatus
 
-from .forms import jobs, print_json, size
+from .forms import counting, jobs, print_json, size
 from .options import SEVERAL, duration
 from .place import Place
-from .removing import agreed, counted, ended_jobs
+from .removing import agreed, counted, ended_jobs, left_out
 
 _DAY: Final = 86_400.0
 
@@ -159,8 +159,8 @@ def prune_logs(
     plan, done = Trimming(ages, time.time()), Trimming(ages, time.time())
     for id_ in counted(ids, "reading logs"):
         plan.look(id_, f"{place.root}/{id_}")
-    left = f"; {jobs(owned)} of runs that are running are left" if owned else ""
-    what = f"{_lines(plan.lines)} of {jobs(len(plan.ids))}, {size(plan.held)}{left}"
+    left = left_out(owned, f"{jobs(owned)} of runs that are running")
+    what = f"{counting(plan.lines, 'line')} of {jobs(len(plan.ids))}, {size(plan.held)}{left}"
     if plan.ids and not dry_run and (yes or agreed(what)):
         for id_ in counted(plan.ids, "removing"):
             done.trim(id_, f"{place.root}/{id_}")
@@ -174,15 +174,10 @@ def prune_logs(
     elif dry_run:
         print(f"would remove {what}")
     else:
-        print(f"removed {_lines(done.lines)} of {jobs(len(done.ids))}, {size(done.held)}")
+        print(f"removed {counting(done.lines, 'line')} of {jobs(len(done.ids))}, {size(done.held)}")
     for error in errors:
         print(f"xqute: {error}", file=sys.stderr)
     return 1 if errors else 0
-
-
-def _lines(count: int) -> str:
-    """A number of lines of logs."""
-    return "1 line" if count == 1 else f"{count} lines"
 
 
 async def _with_logs(place: Place, ended: Sequence[JobStatus], run: str | None) -> tuple[list[int], int]:

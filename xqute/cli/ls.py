@@ -82,8 +82,8 @@ async def _list(
 ) -> None:
     async with place.reading() as store:
         rows = await store.runs()
-        chosen = None if run == "all" or not rows else pick_run(rows, run).id
         runs = [await Run.of(store, row) for row in rows]
+        chosen = None if run == "all" or not rows else _choose(runs, run)
         statuses = [int(item) for item in status]
         query = Query(chosen, statuses, user, tag, limit=limit + 1, task=task, top=top, name=name)
         query = query._replace(archived=None if archived else False)
@@ -102,11 +102,20 @@ async def _list(
             }
         )
         return
+    if not runs:
+        Out().say("no runs yet: nothing was pushed")
+        return
     _show_runs(Out(), runs, every=run == "all")
     left = {item.row.id for item in runs if deserted(item.row)}
     _show_jobs(Out(), listed, chosen, left, more=more)
     if directories:
         Out().say(crowded(place.root, directories))
+
+
+def _choose(runs: Sequence[Run], wanted: str | None) -> str:
+    """The run whose jobs are listed; when none is named, the newest that has any."""
+    rows = [run.row for run in runs]
+    return pick_run(rows if wanted else [run.row for run in runs if run.counts] or rows, wanted).id
 
 
 async def _many_directories(place: Place, store: Store) -> int:
@@ -119,18 +128,16 @@ async def _many_directories(place: Place, store: Store) -> int:
 
 
 def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
-    if not runs:
-        out.say("no runs yet: nothing was pushed")
-        return
+    known = [run for run in runs if every or run.counts or run.standing is not Standing.FINISHED]
     shown = [
         run
-        for number, run in enumerate(runs)
+        for number, run in enumerate(known)
         if every or number < RUNS_SHOWN or run.standing is not Standing.FINISHED
     ]
     cells = [(run.row.id, clock(run.row.created), run.state, run.counted, run.script) for run in shown]
     print_table(out, ("run", "created", "state", "jobs", "script"), cells)
-    if len(shown) < len(runs):
-        out.say(f"and {len(runs) - len(shown)} older, finished: --run all", "dim")
+    if len(shown) < len(known):
+        out.say(f"and {len(known) - len(shown)} older, finished: --run all", "dim")
 
 
 def _show_jobs(

@@ -33,6 +33,11 @@ async def ended_jobs(
             yield row, place.job(row), row.run in owned
 
 
+def left_out(count: int, what: str) -> str:
+    """So many jobs or builds that match are left; nothing, where there are none."""
+    return f"; {what} {'is' if count == 1 else 'are'} left" if count else ""
+
+
 def agreed(what: str) -> bool:
     """Whether somebody at the terminal agrees that this is removed.
 
