@@ -192,6 +192,7 @@ def test_what_a_job_needs_that_is_to_run_yet_is_left(place, call) -> None:
     assert left(place)[0] == [2, 4, 5]
     assert call("prune", "--yes").out == "nothing to remove; 2 jobs that others need are left\n"
 
+
 # Runs without jobs
 
 
