@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Never, Self
 
 from .arguments import (
     a_limit,
@@ -20,6 +20,7 @@ from .arguments import (
     make_wish,
     need_loop,
     need_same_loop,
+    refuse_unknown,
     refuse_while_imported,
     runs_here,
     statuses,
@@ -378,9 +379,11 @@ class Xqute:
         top: bool = False,
         archived: bool | None = False,
         limit: int = 100,
+        **misspelt: Never,
     ) -> list[Job]:
         """Jobs of all runs that match, oldest first; `top`: only those pushed, `archived`: None for any."""
         need_same_loop(self._loop)
+        refuse_unknown(self.find, misspelt)
         await self._driver.open()
         query = Query(run, statuses(status), user, tag, 0, limit, task, top, name, archived=archived)
         return await self._keeper.load_all(await self._store.page(query))

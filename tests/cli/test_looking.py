@@ -345,6 +345,31 @@ def test_looking_at_who_holds_a_limit_changes_nothing(place, call) -> None:
 # What went
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (JobStatus.FINISHED, Reason("EXIT", {"rc": 0})),
+        (JobStatus.FAILED, Reason("EXIT", {"rc": 3})),
+        (JobStatus.FAILED, Reason("LOST")),
+    ],
+)
+def test_nobody_is_sent_to_logs_that_were_removed(place, call, status, reason) -> None:
+    place.run()
+    place.job(status, reason=reason, removed=True)
+
+    said = call("why", 1).out
+
+    assert "was removed with its directory, as keep= of its run says" in said
+    assert "xqute logs" not in said
+
+
+def test_what_can_be_done_without_logs_is_still_said_where_they_were_removed(place, call) -> None:
+    place.run()
+    place.job(JobStatus.FAILED, reason=Reason("EXIT", {"rc": 126}), removed=True)
+
+    assert "chmod" in call("why", 1).out
+
+
 def test_a_job_whose_directory_was_removed_says_so(place, call) -> None:
     place.run()
     place.job(removed=True)

@@ -19,7 +19,7 @@ from xqute.states import JobStatus
 from xqute.store import Query, Request, Row, RunRow, Store
 
 from .forms import Out, job_document, print_json, show_warnings
-from .options import SEVERAL, duration, where
+from .options import SEVERAL, JobId, duration, where
 from .place import Place, every_page, pick_run
 from .runs import deserted, manager
 
@@ -41,7 +41,7 @@ Examples:
   xqute kill --all
 """
 )
-@click.argument("ids", metavar="[ID]...", type=click.IntRange(min=1), nargs=-1)
+@click.argument("ids", metavar="[ID]...", type=JobId("; a run is killed with --run"), nargs=-1)
 @where
 @click.option("--run", metavar="ID", help="All jobs of a run that have not ended.")
 @click.option("--all", "every", is_flag=True, help="All jobs of all runs that have not ended.")
