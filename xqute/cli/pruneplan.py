@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from xqute.job import Job
 from xqute.states import JobStatus
-from xqute.store import Query, Store
+from xqute.store import Query, Store, every_row
 
 from .forms import counting, jobs, size
-from .place import Place, every_page, pick_run
+from .place import Place, pick_run
 from .removing import counted, ended_jobs, left_out
 from .runs import deserted
 
@@ -153,7 +153,7 @@ async def _current(place: Place, store: Store, names: Collection[str]) -> set[in
     found = set()
     for name in filter(None, names):
         query = Query(statuses=[JobStatus.FINISHED], name=name, newest=True)
-        async for row in every_page(store, query):
+        async for row in every_row(store, query):
             if _is_there(place.job(row)):
                 found.add(row.id)
                 break
@@ -169,7 +169,7 @@ async def _needed(place: Place, store: Store, found: Collection[int]) -> set[int
     """Those of the jobs whose results others need that stay and have not ended well."""
     needed: set[int] = set()
     groups: set[int] = set()
-    async for row in every_page(store, Query(statuses=[status for status in JobStatus if not status.well])):
+    async for row in every_row(store, Query(statuses=[status for status in JobStatus if not status.well])):
         if row.id not in found:
             needed.update(place.job(row).needs)
             groups.add(row.group)
