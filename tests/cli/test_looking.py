@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.cli.conftest import THEN, dead, living
-from xqute.cli import ls
+from xqute.engine import crowding
 from xqute.rules.remedies import REMEDIES
 from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
@@ -382,7 +382,7 @@ def test_a_job_whose_directory_was_removed_says_so(place, call) -> None:
 
 def test_ls_says_that_there_are_very_many_directories(some, call, monkeypatch) -> None:
     few = call("ls").out
-    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 2)
+    monkeypatch.setattr(crowding, "MANY_DIRECTORIES", 2)
 
     said = call("ls").out
 
@@ -394,6 +394,6 @@ def test_ls_says_that_there_are_very_many_directories(some, call, monkeypatch) -
 
 def test_ls_counts_directories_and_not_ids(some, call, monkeypatch) -> None:
     call("prune", "--yes", "--keep", "failed")
-    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 1)
+    monkeypatch.setattr(crowding, "MANY_DIRECTORIES", 1)
 
     assert "job directories" not in call("ls").out

@@ -13,6 +13,7 @@ from typing import Final
 
 import rich_click as click
 
+from xqute.inside.files import make_new
 from xqute.metadir import LOG, RETRY
 from xqute.options import unknown
 from xqute.states import JobStatus
@@ -37,7 +38,6 @@ AGES: Final[Mapping[str, float]] = {
 _OTHER: Final = "info"
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = f"{LOG}.new"
 
 
 def ages(given: Sequence[str]) -> dict[str, float]:
@@ -127,12 +127,8 @@ def _logs(directory: str) -> Iterator[str]:
 
 def _replace(path: str, lines: Iterator[bytes]) -> None:
     """Put a file with these lines in the place of another, in one step."""
-    new = f"{os.path.dirname(path)}/{_NEW}"
-    try:
-        os.unlink(new)  # of somebody who died here
-    except FileNotFoundError:
-        pass
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600), "wb") as file:
+    new = f"{path}.new"
+    with open(make_new(new), "wb") as file:
         file.writelines(lines)
         empty = file.tell() == 0
     if empty:

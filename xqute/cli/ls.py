@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from xqute.engine.crowding import count_directories
+from xqute.engine.crowding import Crowd
 from xqute.job import Job
 from xqute.report import crowded
-from xqute.settings import MANY_DIRECTORIES
 from xqute.states import JobStatus
-from xqute.store import Query, Row, Store
+from xqute.store import Query, Row
 
 from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
 from .options import statuses, where
@@ -89,7 +88,8 @@ async def _list(
         query = query._replace(archived=None if archived else False)
         found = await store.page(query) if rows else []
         listed = await place.look(store, found[:limit])
-        directories = await _many_directories(place, store)
+        crowd = Crowd()
+        many = await crowd.found(store, place.root)
     more = len(found) > limit
     if as_json:
         print_json(
@@ -108,23 +108,14 @@ async def _list(
     _show_runs(Out(), runs, every=run == "all")
     left = {item.row.id for item in runs if deserted(item.row)}
     _show_jobs(Out(), listed, chosen, left, more=more)
-    if directories:
-        Out().say(crowded(place.root, directories))
+    if many:
+        Out().say(crowded(place.root, crowd.count))
 
 
 def _choose(runs: Sequence[Run], wanted: str | None) -> str:
     """The run whose jobs are listed; when none is named, the newest that has any."""
     rows = [run.row for run in runs]
     return pick_run(rows if wanted else [run.row for run in runs if run.counts] or rows, wanted).id
-
-
-async def _many_directories(place: Place, store: Store) -> int:
-    """How many job directories there are, where they are very many; else 0. As `engine.crowding` knows it."""
-    newest = await store.page(Query(newest=True, limit=1))
-    if not newest or newest[0].id <= MANY_DIRECTORIES:
-        return 0
-    count = count_directories(place.root)
-    return count if count > MANY_DIRECTORIES else 0
 
 
 def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:

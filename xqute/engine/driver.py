@@ -68,9 +68,7 @@ class Driver:
 
     async def crowd(self) -> int:
         """How many job directories there are, where they are very many; else 0."""
-        crowd = self._lifecycle.tidier.crowd
-        await crowd.check()
-        return crowd.count
+        return await self._lifecycle.tidier.count()
 
     async def open(self) -> None:
         """Open the store where it is not."""

@@ -69,15 +69,18 @@ def make_new(path: str, mode: int = 0o600) -> int:
         return os.open(path, _NEW, mode)
 
 
-def write_new(path: str, data: bytes) -> None:
-    """Make a file and write it.
+def write_new(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Make a file, in the place of whatever is there, and write it.
 
     Raises:
         OSError: It can't be made, or not be written.
     """
-    fd = make_new(path)
+    fd = make_new(path, mode)
     try:
         write_all(fd, data)
+    except OSError as exc:
+        exc.filename = path  # a descriptor has no name
+        raise
     finally:
         os.close(fd)
 
