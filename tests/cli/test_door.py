@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -262,6 +263,19 @@ def test_on_a_terminal_there_are_colours_and_no_line_is_wider(some, environment)
     assert "\x1b[" in shown
     bare = app.printable(shown.replace("\r\n", "\0"))
     assert max(len(line) for line in bare.split("�")) <= 60
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["show", 2], ["why", 2], ["logs", 2], ["kill", 2], ["prune", "--dry-run"]]
+)
+def test_every_key_of_a_json_document_is_in_the_page_about_the_commands(some, call, arguments) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    document = call(*arguments, "--json").json
+    entries = [entry for value in document.values() if isinstance(value, list) for entry in value]
+
+    names = {name for each in (document, *entries) if isinstance(each, dict) for name in each}
+
+    assert {name for name in names if f"`{name}`" not in page and f'"{name}"' not in page} == set()
 
 
 SENTENCE = "EXIT 127: command not found: samtols, which is neither in /opt/tools/bin nor anywhere else"

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
 JOB_KEYS = (
     "id run status reason title command task name needs used progress user tags priority attempt start "
-    "rc uid created submitted started ended usage directory stdout stderr"
+    "rc uid created submitted started ended usage directory removed stdout stderr"
 ).split()
 
 
@@ -161,6 +163,18 @@ def test_show_as_json_adds_options_and_history(some, call) -> None:
     assert list(said) == [*JOB_KEYS, "tree", "parent", "digest", "options", "history", "result", "error"]
     assert said["options"] == {"error_strategy": "retry", "retries": 1, "title": "sad"}
     assert [(line["status"], line["start"]) for line in said["history"]] == [("failed", 2)]
+
+
+def test_a_command_that_takes_a_result_names_the_job_in_its_place(place, xqute) -> None:
+    script = "import asyncio\nfrom xqute import Xqute, cmd\nasync def main():\n"
+    script += f"    await Xqute(job_metadir={str(place.root)!r}).push(cmd('echo', 'a b', cmd('date')))\n"
+    subprocess.run([sys.executable, "-c", f"{script}asyncio.run(main())"], check=True, capture_output=True)
+
+    shown = xqute("show", 2).stdout
+    command = [json.loads(xqute(*words, "--json").stdout) for words in (["show", 2], ["why", 2])]
+
+    assert "command         echo 'a b' <job 1>\n" in shown
+    assert [document["command"] for document in command] == [["echo", "a b", "<job 1>"]] * 2
 
 
 def test_why_says_how_it_ended_and_what_to_do(some, xqute) -> None:

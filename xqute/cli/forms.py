@@ -18,6 +18,7 @@ from xqute.job import Job
 from xqute.printable import printable
 from xqute.states import JobStatus, Reason, Status
 from xqute.store import Row
+from xqute.work import Hole
 
 from .said import progress_document, progress_of
 
@@ -215,6 +216,14 @@ def reason_document(reason: Reason) -> dict[str, Any]:
     return {"code": reason.code, "sentence": str(reason), "detail": dict(reason.detail)}
 
 
+def command_of(job: Job) -> str | list[str]:
+    """What it runs, with the jobs in it whose results it takes there."""
+    if isinstance(job.cmd, str):
+        return job.cmd
+    needs = job.given_needs
+    return [f"<job {needs[word.need]}>" if isinstance(word, Hole) else word for word in job.cmd]
+
+
 def job_document(row: Row, job: Job) -> dict[str, Any]:
     """A job as JSON; every command that tells of a job tells it so."""
     return {
@@ -223,7 +232,7 @@ def job_document(row: Row, job: Job) -> dict[str, Any]:
         "status": job.status.name.lower(),
         "reason": reason_document(job.reason),
         "title": job.title,
-        "command": job.cmd,
+        "command": command_of(job),
         "task": job.task,
         "name": job.name,
         "needs": list(job.needs),
@@ -242,6 +251,7 @@ def job_document(row: Row, job: Job) -> dict[str, Any]:
         "ended": iso(job.ended),
         "usage": dict(job.usage),
         "directory": job.directory,
+        "removed": job.removed,
         "stdout": str(job.stdout_file),
         "stderr": str(job.stderr_file),
     }
