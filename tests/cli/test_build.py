@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from tests.cli.conftest import dead
 from xqute.cli.calls import CallSet
 from xqute.errors import XquteError
-from xqute.store import Record
+from xqute.store import Record, RunRow
 
 CALLS = """
 import os, time
@@ -182,7 +183,8 @@ def test_without_deps_it_says_what_is_missing(xqute, calls):
     assert "no result of crawl" in said.stderr
 
 
-def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, calls):
+@pytest.mark.parametrize("empty", [False, True], ids=["", "after a run without jobs"])
+def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, calls, place, empty):
     (calls.parent / "wait").touch()
     process = begin("build", f"{calls}:web")
     deadline = time.monotonic() + 30
@@ -192,6 +194,9 @@ def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, cal
     process.send_signal(signal.SIGKILL)
     process.wait()
     (calls.parent / "wait").unlink()
+    if empty:  # its process died before it had pushed anything
+        row = RunRow("empty", str(calls), "owned", str(dead()), time.time(), "{}")
+        place.do(lambda store: store.own(row, ""))
 
     said = xqute("build", f"{calls}:web")
 
