@@ -73,6 +73,9 @@ def test_build_builds_what_is_missing_and_then_nothing(xqute, calls):
     assert (first.returncode, first.stdout) == (0, "to web: job 2, FINISHED: EXIT 0\n")
     assert (again.returncode, again.stdout) == (0, "to web is up to date: job 2\n")
     assert [row[-4:-2] for row in rows(xqute("status", calls))[1:3]] == [["success", "1"], ["success", "2"]]
+    assert len(json.loads(xqute("ls", "--json").stdout)["runs"]) == 1, (
+        "where nothing was built, no run was begun"
+    )
 
 
 def test_a_module_is_built_whole_and_its_failures_are_told(xqute, calls):
