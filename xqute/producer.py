@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Never, Self
 
 from .arguments import (
     a_limit,
@@ -20,6 +20,7 @@ from .arguments import (
     make_wish,
     need_loop,
     need_same_loop,
+    refuse_unknown,
     refuse_while_imported,
     runs_here,
     statuses,
@@ -175,7 +176,7 @@ class Xqute:
             self._room, self._lifecycle, killer, ownership, inherit=keeper.inherit, root=keeper.root
         )
         keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
-        self._pusher = Pusher(self._room, self._lifecycle, keeper)
+        self._pusher = Pusher(self._room, self._lifecycle, keeper, self._driver.begin)
         self._builder = Builder(self._room, keeper, self._pusher, self._driver.own, self._calls)
         self._room.known, self._room.push = keeper.job, self._builder.push_for
 
@@ -348,7 +349,7 @@ class Xqute:
 
     @property
     def run(self) -> str:
-        """The id of its run; empty before the first push or wait."""
+        """The id of its run; empty before its first job is accepted, or an earlier run taken over."""
         return self._room.run
 
     @property
@@ -384,9 +385,11 @@ class Xqute:
         top: bool = False,
         archived: bool | None = False,
         limit: int = 100,
+        **misspelt: Never,
     ) -> list[Job]:
         """Jobs of all runs that match, oldest first; `top`: only those pushed, `archived`: None for any."""
         need_same_loop(self._loop)
+        refuse_unknown(self.find, misspelt)
         await self._driver.open()
         query = Query(run, statuses(status), user, tag, 0, limit, task, top, name, archived=archived)
         return await self._keeper.load_all(await self._store.page(query))

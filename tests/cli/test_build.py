@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from tests.cli.conftest import living
+from tests.cli.conftest import dead, living
 from xqute.cli import build
 from xqute.cli.calls import CallSet
 from xqute.errors import XquteError
 from xqute.states import JobStatus
-from xqute.store import Record
+from xqute.store import Record, RunRow
 
 CALLS = """
 import os, time
@@ -83,6 +83,9 @@ def test_build_builds_what_is_missing_and_then_nothing(xqute, calls):
     assert (first.returncode, first.stdout) == (0, "to web: job 2, FINISHED: EXIT 0\n")
     assert (again.returncode, again.stdout) == (0, "to web is up to date: job 2\n")
     assert [row[-4:-2] for row in rows(xqute("status", calls))[1:3]] == [["success", "1"], ["success", "2"]]
+    assert len(json.loads(xqute("ls", "--json").stdout)["runs"]) == 1, (
+        "where nothing was built, no run was begun"
+    )
 
 
 def test_a_module_is_built_whole_and_its_failures_are_told(xqute, calls):
@@ -329,11 +332,31 @@ def test_a_build_is_shown_with_what_it_used_and_a_protected_one_is_never_pruned(
     xqute("build", f"{calls}:web")
 
     shown = [line.split(maxsplit=2) for line in xqute("show", "2").stdout.splitlines()]
-    xqute("prune", "--yes")
+    xqute("prune", "--yes", "--builds")
 
     assert ["used", "builds", "1 of crawl"] in shown
     assert [line.split()[:2] for line in xqute("ls").stdout.splitlines()][-1] == ["1", "FINISHED"]
     assert "build of        crawl\nnotes           Takes long.\n" in xqute("show", "1").stdout
+
+
+def test_current_builds_are_pruned_only_when_that_is_asked_for(xqute, calls):
+    xqute("build", f"{calls}:web")
+    xqute("build", f"{calls}:crawl", "--force")
+    (calls.parent / "fail").touch()
+    xqute("build", f"{calls}:web", "--force")
+    before = [job["id"] for job in json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]]
+    assert before == [1, 2, 3, 4]
+
+    told = xqute("prune", "--dry-run").stdout
+    xqute("prune", "--yes")
+    kept = [job["id"] for job in json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]]
+    asked = xqute("prune", "--dry-run", "--builds").stdout
+    xqute("prune", "--yes", "--builds")
+
+    assert told.endswith("; 2 current builds (see --builds) are left\n")
+    assert kept == [2, 3]
+    assert asked.startswith("would remove 2 jobs of 2 runs, among them 2 current builds, ")
+    assert xqute("ls").stdout == "no runs yet: nothing was pushed\n"
 
 
 def test_without_deps_it_says_what_is_missing(xqute, calls):
@@ -343,7 +366,8 @@ def test_without_deps_it_says_what_is_missing(xqute, calls):
     assert "no result of crawl" in said.stderr
 
 
-def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, calls):
+@pytest.mark.parametrize("empty", [False, True], ids=["", "after a run without jobs"])
+def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, calls, place, empty):
     (calls.parent / "wait").touch()
     process = begin("build", f"{calls}:web")
     deadline = time.monotonic() + 30
@@ -353,6 +377,9 @@ def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, cal
     process.send_signal(signal.SIGKILL)
     process.wait()
     (calls.parent / "wait").unlink()
+    if empty:  # its process died before it had pushed anything
+        row = RunRow("empty", str(calls), "owned", str(dead()), time.time(), "{}")
+        place.do(lambda store: store.own(row, ""))
 
     said = xqute("build", f"{calls}:web")
 

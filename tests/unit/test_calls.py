@@ -194,6 +194,10 @@ def test_a_call_reads_like_the_call():
     assert repr(as_call("sort x | uniq")) == "Call('sort x | uniq')"
 
 
+def test_a_named_call_is_shown_by_its_name_where_it_is_needed():
+    assert repr(encode(encode(1).named("the film"), [cmd("ls").named("files")])) == "movie(the film, [files])"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

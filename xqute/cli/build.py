@@ -185,7 +185,10 @@ async def _unfinished(place: Place, script: str) -> dict[str, Any]:
         mention_other(place, script)
         return {}
     async with place.reading() as store:
-        for row in (await store.runs(script))[:1]:
-            if deserted(row) and (await Run.of(store, row)).standing is Standing.UNFINISHED:
+        for row in await store.runs(script):
+            run = await Run.of(store, row)
+            if deserted(row) and run.standing is Standing.UNFINISHED:
                 return {"run": row.id, "resume": True}
+            if run.counts or not deserted(row):  # one that died before it had a job hides none
+                break
     return {}

@@ -94,14 +94,19 @@ def one_job(command: F) -> F:
 
 
 class JobId(click.ParamType[int]):
-    """A positive number."""
+    """A positive number; `hint` goes on with the sentence that says so."""
 
     name = "ID"
+
+    def __init__(self, hint: str = "") -> None:
+        self._hint = hint
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         """The number."""
         if isinstance(value, int):
             return value
         if not (value.isdecimal() and int(value)):
-            self.fail(f"{value!r} is no id of a job: that is a number, see `xqute ls`", param, ctx)
+            self.fail(
+                f"{value!r} is no id of a job: that is a number, see `xqute ls`{self._hint}", param, ctx
+            )
         return int(value)

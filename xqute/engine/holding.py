@@ -7,7 +7,7 @@ Limits are the store's, so their holders may be jobs of any run; resources belon
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..job import Job
@@ -15,7 +15,7 @@ from ..options import JobOptions
 from ..printable import listed
 from ..rules.limits import PLAIN, Kind, Spare, choose, needs_of
 from ..states import JobStatus, Reason, WaitReason
-from ..store import Query, Row, RunRow, Store
+from ..store import Query, Row, RunRow, Store, every_row
 from ..work import Work
 from .sharing import kind_of
 
@@ -100,7 +100,7 @@ class Holders:
     async def _of_run(self, run: str) -> list[Claim]:
         """What the claimed jobs of a run take."""
         if run not in self._claims:
-            rows = [row async for row in _rows(self._store, Query(run, _LIVE))]
+            rows = [row async for row in every_row(self._store, Query(run, _LIVE))]
             # What was claimed and not handed over, or that was not told; the oldest are claimed first.
             queued = await self._store.page(Query(run, [JobStatus.QUEUED], limit=_CLAIMED_AMONG))
             rows += [row for row in queued if row.owner]
@@ -122,13 +122,6 @@ class Holders:
             return reason  # claimed a moment ago: the store does not say yet by whom
         message = f"held by {'; '.join(told)}"
         return Reason(reason.code, {**reason.detail, "holders": holders, "message": message})
-
-
-async def _rows(store: Store, query: Query) -> AsyncIterator[Row]:
-    while rows := await store.page(query):
-        for row in rows:
-            yield row
-        query = query._replace(beyond=rows[-1].id)
 
 
 def _claim(row: Row) -> Claim:
