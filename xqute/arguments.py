@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .amounts import named, number, size
@@ -90,6 +91,14 @@ def kept(keep: Any) -> str:
     if keep not in KEEP:
         raise OptionError(unknown("keep", str(keep), KEEP))
     return str(keep)
+
+
+def refuse_unknown(method: Callable[..., Any], given: Iterable[str]) -> None:
+    """Name the nearest of a method's keyword arguments, where others were given."""
+    signature = inspect.signature(method).parameters.values()
+    known = [each.name for each in signature if each.kind is each.KEYWORD_ONLY]
+    for name in given:
+        raise OptionError(unknown("argument", name, known))
 
 
 def make_wish(resume: Any, run: str | None) -> Wish:

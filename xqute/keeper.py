@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -14,18 +15,21 @@ from .engine.driver import Driver
 from .engine.killer import Killer
 from .engine.lifecycle import Lifecycle
 from .engine.ownership import Ownership, Wish
+from .engine.reasons import why_not_handed
 from .engine.room import REQUEST, Room, StopReason
 from .errors import JobNotFound, StoreError, XquteError
 from .handing import Sources
 from .heritage import Heritage
 from .inputs import Inputs
 from .job import Job
-from .owner import OwnerPresence, presence_of
+from .printable import listed
 from .rules.needing import needs_others
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
 from .store import Record, Row
 from .work import Work
+
+log = logging.getLogger("xqute")
 
 
 class JobKeeper:
@@ -67,10 +71,18 @@ class JobKeeper:
         await self.heritage.take_over()
         await self.connect(list(self.heritage.jobs.values()))
         if self._wish.everything:
+            await self._give_way(await self.heritage.overtaken())
             self.known.update((job.id, job) for job in self.heritage.enter_all())
             await self._lifecycle.recorder.flush()
         else:
             await self.heritage.park()
+
+    async def _give_way(self, jobs: Sequence[Job]) -> None:
+        """These builds and their steps are not taken up: what has not begun is forgotten."""
+        builds = [f"job {job.id} ({job.name})" for job in jobs if job.name]
+        if builds:
+            log.warning("not taken up again, since there are younger builds: %s", listed(builds))
+        await self.withdraw([job for job in jobs if not job.status.final], "there is a younger build")
 
     async def enter(self, jobs: Sequence[Job]) -> None:
         """These are pushed again; returns when that is durable."""
@@ -199,23 +211,11 @@ class JobKeeper:
             return None
         if job.kept_reason.code == WaitReason.RETRY_DELAY and live is None and not self._is_due(job):
             return None
-        return self._why_not_handed(job, claimed=live is not None)
+        return why_not_handed(self._room, job, running=self._driver.running)
 
     def _is_due(self, job: Job) -> bool:
         """Whether the time of its next attempt has come, and it was told that the last one failed."""
         return job.after <= self._room.now() and not self._lifecycle.lines.busy(job)
-
-    def _why_not_handed(self, job: Job, *, claimed: bool) -> Reason | None:
-        """Why a job that may run was not handed over yet: what would hold it with a free fork goes first."""
-        room = self._room
-        if room.stop is not None:
-            return Reason("STOPPED", {"by": str(room.stop)})
-        held = None if claimed else room.sharing.why(job)
-        if held is None and self._driver.running and room.free <= 0:
-            jobs = (live.job for live in room.live.values())
-            held = None if claimed else room.sharing.why_now(job, jobs)
-            return held or Reason("FORKS", {"used": room.used, "forks": room.scheduler.forks})
-        return held or room.trouble
 
     async def settle(self, job: Job) -> None:
         """Note whose results the job takes, where that was not known when it was pushed."""
@@ -320,7 +320,11 @@ class JobKeeper:
             raise XquteError(f"{job} has not ended: it was wanted again meanwhile")
 
     async def withdraw(self, jobs: Sequence[Job], why: str) -> None:
-        """Forget jobs of this run that wait for others, as if they had never been accepted."""
+        """Forget jobs of this run that have not begun, as if they had never been accepted."""
+        for job in jobs:
+            if self.heritage.jobs.get(job.id) is job:
+                self.heritage.know(job)
+                self.known[job.id] = job
         if jobs:
             await self._killer.kill(jobs, StopReason("withdrawal", why))
             await self._forget(jobs)
@@ -332,6 +336,7 @@ class JobKeeper:
             if job.id not in gone:
                 continue
             await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
+            self.heritage.forget(job)
             if self.known.pop(job.id, None) is not None:
                 self._room.counts[job.status] -= 1
         self.pushed = [job for job in self.pushed if job.id not in gone]
@@ -360,9 +365,8 @@ class JobKeeper:
         if self.job(job.id) is job or not job.status.final:
             return False
         [run] = {row.run for row in await self._room.store.get([job.id])} or {""}
-        owners = (row for row in await self._room.store.runs() if row.id == run and row.state == "owned")
-        living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
-        return not any(presence_of(row.owner, row.lease, self._room.now()) in living for row in owners)
+        runs = await self._room.store.runs()
+        return not any(row.id == run and row.lives(self._room.now()) for row in runs)
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job

@@ -27,12 +27,12 @@ import errno
 import os
 import re
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from .crash import crash_point
 from .errors import MetadirError
+from .inside.files import write_new
 from .printable import printable
 from .settings import SCRIPT_HEAD_BYTES, SCRIPT_MAX_BYTES, STATUS_MAX_BYTES
 from .states import FileNews, FileState
@@ -52,7 +52,6 @@ CALL: Final = "job.call."
 WRAPPED: Final = "job.wrapped."
 
 #: For what must be made new: never through a link, and never what somebody else put there.
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -85,38 +84,14 @@ def prepare_root(metadir: str | os.PathLike[str]) -> Path:
     probe = root / f".xqute-probe-{os.getpid()}"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe.unlink(missing_ok=True)  # of a process that died here; planted, it is not followed
-        _make_new(probe, b"")
+        write_new(str(probe), b"")
         probe.unlink()
-        with suppress(FileExistsError):
-            _make_new(root / ".gitignore", b"*\n")
+        if not os.path.lexists(root / ".gitignore"):
+            write_new(f"{root}/.gitignore", b"*\n")
     except OSError as exc:
         msg = f"the metadir {root} can't be written: {exc.strerror or exc}; choose another with job_metadir="
         raise MetadirError(msg) from exc
     return root
-
-
-def _make_new(path: str | Path, content: bytes, mode: int = 0o600) -> None:
-    """Make a file where nothing is, never through a link."""
-    fd = os.open(path, _NEW, mode)
-    try:
-        data = memoryview(content)
-        while data:
-            data = data[os.write(fd, data) :]
-    except OSError as exc:
-        exc.filename = path  # a descriptor has no name
-        raise
-    finally:
-        os.close(fd)
-
-
-def _make_instead(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Make a file in the place of whatever is there: nothing is written into that."""
-    try:
-        _make_new(path, content, mode)
-    except FileExistsError:
-        os.unlink(path)
-        _make_instead(path, content, mode)
 
 
 def read_small(path: str, cap: int = STATUS_MAX_BYTES) -> bytes | str:
@@ -206,7 +181,7 @@ _PID_DIGITS: Final = 10
 
 def write_script(path: str, text: str) -> None:
     """Write a job's script, 0700, never through something that was there before."""
-    _make_instead(path, os.fsencode(text), 0o700)
+    write_new(path, os.fsencode(text), 0o700)
 
 
 def read_start(script: str, whose: str) -> int | None:
@@ -285,7 +260,7 @@ _CLAIM: Final = re.compile(rb"RUNNING (\d{1,10})\n")
 def write_lock(directory: str, uid: int | str) -> None:
     """Write the scheduler's id of a job: the id and a newline, nothing else."""
     # The job may run already, and have put something there: a link to a file of its user.
-    _make_instead(f"{directory}/{LOCK}", f"{uid}\n".encode())
+    write_new(f"{directory}/{LOCK}", f"{uid}\n".encode())
 
 
 def remove_lock(directory: str) -> None:

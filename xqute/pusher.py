@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -38,11 +38,14 @@ class Overtaken(XquteError):
 class Pusher:
     """Everything between a call and a job that the store has."""
 
-    def __init__(self, room: Room, lifecycle: Lifecycle, keeper: JobKeeper) -> None:
-        """Nothing is pushed yet."""
+    def __init__(
+        self, room: Room, lifecycle: Lifecycle, keeper: JobKeeper, begin: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Nothing is pushed yet; `begin` sees to it that there is a run for jobs."""
         self._room = room
         self._lifecycle = lifecycle
         self._keeper = keeper
+        self._begin = begin
         self._place = ""
         self._told: set[str] = set()
         # Of trees whose jobs asked for others: the ids of what they have, by digest.
@@ -234,6 +237,7 @@ class Pusher:
         patterns = {waits: self._pattern(nodes[0], waits=waits) for waits in sorted(beginnings)}
         texts = {waits: pattern.document() for waits, pattern in patterns.items()}
         drafts = [_draft(node, patterns[node.group > 0], texts[node.group > 0], asker) for node in nodes]
+        await self._begin()
         crash_point("before jobs are accepted")
         first = await self._room.store.accept(self._room.run, drafts, parts.groups, newest)
         if not first:

@@ -6,10 +6,12 @@ them stand the columns it can search and order by. It understands neither text.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from .owner import OwnerPresence, presence_of
 from .rules.limits import Kind, Rank
 
 #: Decides which of the jobs that may run are taken: the queues of a run by kind, each best first and
@@ -159,6 +161,15 @@ class RunRow(NamedTuple):
     document: str
     lease: float = 0.0
 
+    def presence(self, now: float) -> OwnerPresence | None:
+        """Whether its manager lives; None: nobody owns it. `now` is in UTC seconds."""
+        return presence_of(self.owner, self.lease, now) if self.state == "owned" else None
+
+    def lives(self, now: float) -> bool:
+        """Whether somebody may run its jobs; False: nobody does, for sure."""
+        presence = self.presence(now)
+        return presence is not None and presence.may_live
+
 
 class Request(NamedTuple):
     """What somebody asks of the process that owns a run.
@@ -207,6 +218,10 @@ class Store(ABC):
     @abstractmethod
     async def runs(self, script: str | None = None) -> list[RunRow]:
         """The runs of a script, or all; newest first."""
+
+    @abstractmethod
+    async def forget(self, run: RunRow) -> bool:
+        """Forget a run without jobs; False: it has some, or somebody else than this says owns it by now."""
 
     @abstractmethod
     async def accept(
@@ -313,3 +328,18 @@ class Store(ABC):
     @abstractmethod
     async def setting(self, key: str, value: str | None = None) -> str | None:
         """A setting of the whole store; a value replaces it."""
+
+
+async def every_page(store: Store, query: Query) -> AsyncIterator[list[Row]]:
+    """All jobs that match, however many, `query.limit` at a time; the event loop has a turn between them."""
+    while rows := await store.page(query):
+        yield rows
+        query = query._replace(beyond=rows[-1].id)
+        await asyncio.sleep(0)
+
+
+async def every_row(store: Store, query: Query) -> AsyncIterator[Row]:
+    """All jobs that match, however many."""
+    async for rows in every_page(store, query):
+        for row in rows:
+            yield row

@@ -2,14 +2,16 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import THEN, living
+from tests.cli.conftest import THEN, dead, living
 from xqute.cli import app
 from xqute.errors import XquteError
 from xqute.states import JobStatus, Reason
@@ -261,6 +263,60 @@ def test_on_a_terminal_there_are_colours_and_no_line_is_wider(some, environment)
     assert "\x1b[" in shown
     bare = app.printable(shown.replace("\r\n", "\0"))
     assert max(len(line) for line in bare.split("�")) <= 60
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["show", 2], ["why", 2], ["logs", 2], ["kill", 2], ["prune", "--dry-run"]]
+)
+def test_every_key_of_a_json_document_is_in_the_page_about_the_commands(some, call, arguments) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    document = call(*arguments, "--json").json
+    entries = [entry for value in document.values() if isinstance(value, list) for entry in value]
+
+    names = {name for each in (document, *entries) if isinstance(each, dict) for name in each}
+
+    assert {name for name in names if f"`{name}`" not in page and f'"{name}"' not in page} == set()
+
+
+SENTENCE = "EXIT 127: command not found: samtols, which is neither in /opt/tools/bin nor anywhere else"
+
+
+def shown_in(columns, some, environment, *arguments):
+    """The lines of a command on a terminal of this width, without colours."""
+    variables = {**environment, "XQUTE_METADIR": str(some.root), "COLUMNS": str(columns), "NO_COLOR": "1"}
+    return re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal([*arguments], variables)).splitlines()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("command", [("ls",), ("show", "4")])
+def test_on_a_narrow_terminal_reasons_are_whole(some, environment, columns, command) -> None:
+    reason = Reason("EXIT", {"rc": 127, "message": SENTENCE.removeprefix("EXIT 127: ")})
+    some.job(JobStatus.FAILED, "samtols " + "index " * 20, reason=reason)
+
+    shown = shown_in(columns, some, environment, *command)
+
+    first = next(n for n, line in enumerate(shown) if "EXIT 127" in line and not line.startswith("reason"))
+    column = shown[first].index("EXIT 127")
+    lines = [line[column:] for line in shown[first : first + 6]]
+    assert SENTENCE in " ".join(line.strip() for line in lines)
+    assert max(map(len, lines)) <= columns - column
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_on_a_narrow_terminal_runs_are_told_with_their_ids_states_and_scripts(
+    some, environment, columns
+) -> None:
+    some.run("0af6826f", owner=dead(), created=THEN + 1, script="/home/somebody/with/a/long/path/align.py")
+    some.job(JobStatus.QUEUED, run="0af6826f", reason=Reason("ACCEPTED"))
+
+    shown = shown_in(columns, some, environment, "ls")
+
+    row = next(n for n, line in enumerate(shown) if line.startswith("0af6826f"))
+    assert "align.py" in shown[row]
+    assert "…" not in shown[row]
+    column = shown[row].index("unfinished")
+    words = " ".join(shown[row + n][column:].split("  ")[0] for n in range(3))
+    assert "unfinished (its manager ended)" in words
 
 
 def test_piped_there_are_no_colours_and_nothing_is_cut(some, xqute) -> None:

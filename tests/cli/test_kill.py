@@ -113,6 +113,15 @@ def test_a_job_of_a_running_script_is_killed_and_the_others_go_on(manager, xqute
     assert states(xqute, manager.metadir) == ["killed"] * 3
 
 
+def test_what_is_no_id_is_said_so_with_what_to_do(some, call) -> None:
+    said = call("kill", "run1")
+
+    assert (said.status, said.out) == (2, "")
+    assert (
+        "'run1' is no id of a job: that is a number, see `xqute ls`; a run is killed with --run" in said.err
+    )
+
+
 def test_jobs_whose_manager_was_killed_are_killed_without_it(manager, xqute) -> None:
     wait_until(lambda: begun(manager.metadir))
     manager.send_signal(signal.SIGKILL)

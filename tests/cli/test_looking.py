@@ -2,18 +2,20 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.cli.conftest import THEN, dead, living
-from xqute.cli import ls
+from xqute.engine import crowding
 from xqute.rules.remedies import REMEDIES
 from xqute.states import EndReason, JobStatus, Reason, WaitReason
 
 JOB_KEYS = (
     "id run status reason title command task name needs used progress user tags priority attempt start "
-    "rc uid created submitted started ended usage directory stdout stderr"
+    "rc uid created submitted started ended usage directory removed stdout stderr"
 ).split()
 
 
@@ -36,6 +38,24 @@ def test_ls_lists_the_runs_and_the_jobs_of_the_newest(some, xqute) -> None:
         ["id", "status", "attempt", "time", "title", "reason"],
         ["4", "FINISHED", "1", "1.00 s", "echo newest", "EXIT 0"],
     ]
+
+
+def test_ls_lists_the_newest_run_that_has_jobs_and_tells_of_no_other(some, call) -> None:
+    some.run("begun", owner=dead(), created=THEN + 1)
+    some.run("left", created=THEN + 2)
+
+    said = call("ls")
+
+    assert [line.split()[0] for line in said.out.splitlines() if line] == ["run", "run1", "id", "1", "2", "3"]
+    assert call("ls", "--json").json["run"] == "run1"
+    assert "left" in call("ls", "--run", "all").out
+    assert "no such jobs" in call("ls", "--run", "left").out
+
+
+def test_ls_tells_of_a_run_that_somebody_has_just_begun(place, call) -> None:
+    place.run("begun", owner=living())
+
+    assert "begun" in call("ls").out
 
 
 def test_ls_lists_another_run_by_its_first_letters(some, call) -> None:
@@ -143,6 +163,18 @@ def test_show_as_json_adds_options_and_history(some, call) -> None:
     assert list(said) == [*JOB_KEYS, "tree", "parent", "digest", "options", "history", "result", "error"]
     assert said["options"] == {"error_strategy": "retry", "retries": 1, "title": "sad"}
     assert [(line["status"], line["start"]) for line in said["history"]] == [("failed", 2)]
+
+
+def test_a_command_that_takes_a_result_names_the_job_in_its_place(place, xqute) -> None:
+    script = "import asyncio\nfrom xqute import Xqute, cmd\nasync def main():\n"
+    script += f"    await Xqute(job_metadir={str(place.root)!r}).push(cmd('echo', 'a b', cmd('date')))\n"
+    subprocess.run([sys.executable, "-c", f"{script}asyncio.run(main())"], check=True, capture_output=True)
+
+    shown = xqute("show", 2).stdout
+    command = [json.loads(xqute(*words, "--json").stdout) for words in (["show", 2], ["why", 2])]
+
+    assert "command         echo 'a b' <job 1>\n" in shown
+    assert [document["command"] for document in command] == [["echo", "a b", "<job 1>"]] * 2
 
 
 def test_why_says_how_it_ended_and_what_to_do(some, xqute) -> None:
@@ -327,6 +359,31 @@ def test_looking_at_who_holds_a_limit_changes_nothing(place, call) -> None:
 # What went
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (JobStatus.FINISHED, Reason("EXIT", {"rc": 0})),
+        (JobStatus.FAILED, Reason("EXIT", {"rc": 3})),
+        (JobStatus.FAILED, Reason("LOST")),
+    ],
+)
+def test_nobody_is_sent_to_logs_that_were_removed(place, call, status, reason) -> None:
+    place.run()
+    place.job(status, reason=reason, removed=True)
+
+    said = call("why", 1).out
+
+    assert "was removed with its directory, as keep= of its run says" in said
+    assert "xqute logs" not in said
+
+
+def test_what_can_be_done_without_logs_is_still_said_where_they_were_removed(place, call) -> None:
+    place.run()
+    place.job(JobStatus.FAILED, reason=Reason("EXIT", {"rc": 126}), removed=True)
+
+    assert "chmod" in call("why", 1).out
+
+
 def test_a_job_whose_directory_was_removed_says_so(place, call) -> None:
     place.run()
     place.job(removed=True)
@@ -339,7 +396,7 @@ def test_a_job_whose_directory_was_removed_says_so(place, call) -> None:
 
 def test_ls_says_that_there_are_very_many_directories(some, call, monkeypatch) -> None:
     few = call("ls").out
-    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 2)
+    monkeypatch.setattr(crowding, "MANY_DIRECTORIES", 2)
 
     said = call("ls").out
 
@@ -351,6 +408,6 @@ def test_ls_says_that_there_are_very_many_directories(some, call, monkeypatch) -
 
 def test_ls_counts_directories_and_not_ids(some, call, monkeypatch) -> None:
     call("prune", "--yes", "--keep", "failed")
-    monkeypatch.setattr(ls, "MANY_DIRECTORIES", 1)
+    monkeypatch.setattr(crowding, "MANY_DIRECTORIES", 1)
 
     assert "job directories" not in call("ls").out

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import dead, living
+from tests.cli.conftest import THEN, dead, living
 from tests.cli.test_kill import running, wait_until
 from xqute.states import JobStatus, Reason
 
@@ -89,6 +89,16 @@ def test_the_newest_unfinished_run_is_the_one(place, call, monkeypatch) -> None:
 
     assert call("resume", "--json").json["run"] == "new"
     assert call("resume", "--json").json["run"] == "old"
+
+
+def test_a_run_without_jobs_hides_none_that_was_interrupted(place, xqute) -> None:
+    place.run("interrupted")
+    place.job(JobStatus.KILLED, "true", run="interrupted", reason=Reason("KILLED", {"by": "SIGINT"}))
+    place.run("empty", owner=dead(), created=THEN + 1)
+
+    said = xqute("resume")
+
+    assert (said.returncode, said.stdout.splitlines()[-1][:28]) == (0, "run interrupted: 1 finished ")
 
 
 @pytest.mark.parametrize(("how", "left"), [("kill", 0), ("detach", 1)])

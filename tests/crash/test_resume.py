@@ -336,6 +336,91 @@ def test_a_run_that_somebody_works_on_is_no_news(sessions):
     assert sessions.end(first).code == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("xqute = make(); await xqute.find(); await xqute.stats()", id="looks"),
+        pytest.param("async with make() as xqute: await xqute.find()", id="enters"),
+        pytest.param("await make().run_until_complete()", id="runs nothing"),
+        pytest.param("await make(resume=True).run_until_complete()", id="resumes nothing"),
+        pytest.param("xqute = make(); (await xqute.get(1)).rc; await xqute.run_until_complete()", id="gets"),
+        pytest.param("await (await make().get(1)).archive()", id="archives"),
+        pytest.param("await (await make().get(1)).delete()", id="deletes"),
+    ],
+)
+def test_who_accepts_no_job_begins_no_run(sessions, text):
+    run = sessions.facts("xqute = make(); await (await xqute.push(job('a'))); tell(run=xqute.run)")["run"]
+    assert sessions.runs() == [run]
+
+    sessions.facts(text)
+
+    assert sessions.runs() == [run]
+
+
+def test_a_run_begins_with_its_first_job_and_all_later_ones_are_of_it(sessions):
+    told = sessions.facts("""
+xqute = make()
+async with xqute:
+    before = xqute.run
+    jobs = await asyncio.gather(*(xqute.push(job(name)) for name in "abc"))
+    run = xqute.run
+    await jobs[0]
+await xqute.run_until_complete()
+later = await xqute.push(job("later"))
+await later
+tell(before=before, run=run, after=xqute.run, found=len(await xqute.find(run=run, status="finished")))
+""")
+
+    assert told["before"] == ""
+    assert sessions.runs() == [told["run"]] == [told["after"]]
+    assert told["found"] == 4
+
+
+@pytest.mark.parametrize("crash", ["after a run is owned", "before jobs are accepted"])
+def test_a_run_whose_process_died_before_it_pushed_anything_hides_no_unfinished_one(sessions, crash):
+    sessions.killed("xqute = make(); await xqute.push(hold('a')); await xqute.run_until_complete()", "a")
+    sessions.run("xqute = make(); await xqute.push(job('b'))", crash=crash)
+    assert len(sessions.runs()) == 2
+    sessions.go("a")
+
+    told = sessions.facts("""
+xqute = make(resume=True)
+a = await xqute.push(hold("a"))
+await a
+tell(run=xqute.run, id=a.id)
+""")
+
+    assert told == {"run": sessions.runs()[-1], "id": 1}
+    assert sessions.ran == {"a": 1}
+
+
+def test_a_run_that_a_living_process_has_just_begun_is_not_passed_over(sessions):
+    sessions.facts("xqute = make(); await (await xqute.push(job('a')))")
+    text = """
+xqute = make()
+original = xqute._store.accept
+async def slow(*args):
+    (HERE / "up.accepting").touch()
+    await until((HERE / "go.accepting").exists)
+    return await original(*args)
+xqute._store.accept = slow
+await xqute.push(job("b"))
+"""
+    begun = sessions.start(text)
+    sessions.wait_up(begun, "accepting")
+
+    told = sessions.facts("""
+try:
+    await make(resume=True).push(job("a"))
+except RunOwned as error:
+    tell(error=str(error))
+""")
+
+    assert "is owned by process" in told["error"]
+    sessions.go("accepting")
+    assert sessions.end(begun).code == 0
+
+
 # What is told
 
 

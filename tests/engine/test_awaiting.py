@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.engine.acting import act, cast, ended, now, until
-from xqute import Halted, JobFailed, JobKilled, JobStatus
+from xqute import Halted, JobFailed, JobKilled, JobStatus, OptionError
 from xqute import simplug as pm
 from xqute.testing.fake import Play
 
@@ -52,6 +52,11 @@ async def test_awaiting_a_job_while_it_is_written_that_its_hook_was_told_returns
 
         async with asyncio.timeout(60):
             assert await job == ""
+
+
+async def test_a_misspelt_argument_of_find_is_named_with_the_right_one(xq):
+    with pytest.raises(OptionError, match="unknown argument 'tags': did you mean 'tag'"):
+        await xq.find(tags="a")
 
 
 async def test_two_tasks_may_await_the_same_job(xq, fake):

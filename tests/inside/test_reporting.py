@@ -130,6 +130,20 @@ def work():
     assert progress_of(job).percent == pytest.approx(60)
 
 
+def test_steps_may_be_names(host):
+    host.module(
+        HEAD
+        + """
+def work():
+    return [step for step in current_job().steps("one", "two")]
+"""
+    )
+
+    job = host.call("work")
+
+    assert job.events == ["stage@1/2 one", "stage@2/2 two"]
+
+
 def test_a_stage_may_be_a_block_or_a_word(told):
     text = """
 def work():

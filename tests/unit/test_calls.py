@@ -194,6 +194,10 @@ def test_a_call_reads_like_the_call():
     assert repr(as_call("sort x | uniq")) == "Call('sort x | uniq')"
 
 
+def test_a_named_call_is_shown_by_its_name_where_it_is_needed():
+    assert repr(encode(encode(1).named("the film"), [cmd("ls").named("files")])) == "movie(the film, [files])"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -234,6 +238,15 @@ def test_a_call_shown_says_nothing_about_the_calls_within():
         call = encode(Shot(call, 1))
 
     assert repr(call) == "movie(Shot(scene=movie, frame=1))"
+
+
+def test_a_call_shows_those_within_by_the_names_they_were_given():
+    named = encode(1).named("scene one")
+
+    assert repr(encode(named)) == "movie(scene one)"
+    assert repr(encode([Shot(named, 1), encode(2)])) == "movie([Shot(scene=scene one, frame=1), movie])"
+    assert repr(cmd("echo", named)) == "cmd('echo', scene one)"
+    assert repr(named) == "movie(1)"
 
 
 async def test_a_call_that_is_awaited_says_what_to_do():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from xqute.job import Job
 from xqute.printable import printable
 from xqute.states import JobStatus, Reason, Status
 from xqute.store import Row
+from xqute.work import Hole
 
 from .said import progress_document, progress_of
 
@@ -95,7 +97,12 @@ def size(count: float) -> str:
 
 def jobs(count: int) -> str:
     """A number of jobs."""
-    return "1 job" if count == 1 else f"{count} jobs"
+    return counting(count, "job")
+
+
+def counting(count: int, what: str) -> str:
+    """A number of things."""
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def show_warnings() -> None:
@@ -116,16 +123,19 @@ def print_table(
 
     The column `mostly_empty` is left out where it is empty.
     """
-    kept = [n for n, name in enumerate(headers) if name != mostly_empty or any(row[n] for row in rows)]
-    headers = [headers[n] for n in kept]
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
-    cells = [[_text(row[n]) for n in kept] for row in rows]
-    widths = [max(len(header), *(row[n].cell_len for row in cells)) for n, header in enumerate(headers)]
+    columns = {
+        name: [_text(row[n]) for row in rows]
+        for n, name in enumerate(headers)
+        if name != mostly_empty or any(row[n] for row in rows)
+    }
+    widths = _widths(columns)
     if out.is_terminal:
-        fit(widths, [header in _GIVE_WAY for header in headers], out.width - _GAP * len(headers))
-    for header, width in zip(headers, widths, strict=True):
-        table.add_column(header, no_wrap=True, overflow="ellipsis", width=width)
-    for row in cells:
+        widths = _fit(columns, out.width)
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for name, width in widths.items():
+        wraps = name in _WRAPPED
+        table.add_column(name, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis", width=width)
+    for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     if out.is_terminal:
         out.print(table)
@@ -140,20 +150,49 @@ def _text(cell: str | Text) -> Text:
 
 
 #: Blanks between two columns.
-_GAP = 2
+_GAP: Final = 2
 
-#: Columns that are cut where the terminal is too narrow; ids, numbers and times never are.
-_GIVE_WAY = frozenset({"title", "reason", "script", "state", "jobs", "progress"})
-_NARROWEST = 6
+#: Columns that give way where the terminal is too narrow: those are cut, these go on on a line below.
+#: Ids, numbers and times never do.
+_CUT: Final = frozenset({"title", "script", "progress"})
+_WRAPPED: Final = frozenset({"reason", "state", "jobs"})
+_NARROWEST: Final = 8
+
+#: Columns that may be missed there, when they say this in all rows.
+_DULL: Final = {"start": "1", "attempt": "1"}
+
+#: Columns that have a shorter form.
+_SHORTER: Final[Mapping[str, Callable[[str], str]]] = {
+    "script": os.path.basename,
+    "created": lambda date: date[5:16],  # without the year and the seconds
+    "when": lambda date: date[5:],
+}
 
 
-def fit(widths: list[int], gives_way: Sequence[bool], room: int) -> None:
-    """Take from the widest column that gives way, until all fit or none can give more."""
-    while sum(widths) > room:
-        width, widest = max((width, n) for n, width in enumerate(widths) if gives_way[n])
-        if width <= _NARROWEST:
-            return
+def _widths(columns: Mapping[str, Sequence[Text]]) -> dict[str, int]:
+    return {name: max(len(name), *(cell.cell_len for cell in cells)) for name, cells in columns.items()}
+
+
+def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, int]:
+    """Make the columns fit in this width, as far as they can; returns how wide each is."""
+    for name, dull in _DULL.items():
+        if _total(_widths(columns)) > width and all(cell.plain == dull for cell in columns.get(name, ())):
+            columns.pop(name, None)
+    for name, shorter in _SHORTER.items():
+        if _total(_widths(columns)) > width and name in columns:
+            columns[name] = [Text(shorter(cell.plain)) for cell in columns[name]]
+    widths = _widths(columns)
+    give = {name for name in widths if name in _CUT | _WRAPPED and widths[name] > _NARROWEST}
+    while give and _total(widths) > width:
+        # what is cut is lost, and what goes on below is not: yet that is what people came for
+        widest = max(give, key=lambda name: widths[name] * (2 if name in _CUT else 1))
         widths[widest] -= 1
+        give -= {name for name in give if widths[name] <= _NARROWEST}
+    return widths
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
 def status_cell(status: JobStatus) -> Text:
@@ -177,6 +216,14 @@ def reason_document(reason: Reason) -> dict[str, Any]:
     return {"code": reason.code, "sentence": str(reason), "detail": dict(reason.detail)}
 
 
+def command_of(job: Job) -> str | list[str]:
+    """What it runs, with the jobs in it whose results it takes there."""
+    if isinstance(job.cmd, str):
+        return job.cmd
+    needs = job.given_needs
+    return [f"<job {needs[word.need]}>" if isinstance(word, Hole) else word for word in job.cmd]
+
+
 def job_document(row: Row, job: Job) -> dict[str, Any]:
     """A job as JSON; every command that tells of a job tells it so."""
     return {
@@ -185,7 +232,7 @@ def job_document(row: Row, job: Job) -> dict[str, Any]:
         "status": job.status.name.lower(),
         "reason": reason_document(job.reason),
         "title": job.title,
-        "command": job.cmd,
+        "command": command_of(job),
         "task": job.task,
         "name": job.name,
         "needs": list(job.needs),
@@ -204,6 +251,7 @@ def job_document(row: Row, job: Job) -> dict[str, Any]:
         "ended": iso(job.ended),
         "usage": dict(job.usage),
         "directory": job.directory,
+        "removed": job.removed,
         "stdout": str(job.stdout_file),
         "stderr": str(job.stderr_file),
     }

@@ -13,14 +13,15 @@ from typing import Final
 
 import rich_click as click
 
+from xqute.inside.files import make_new
 from xqute.metadir import LOG, RETRY
 from xqute.options import unknown
 from xqute.states import JobStatus
 
-from .forms import jobs, print_json, size
+from .forms import counting, jobs, print_json, size
 from .options import SEVERAL, duration
 from .place import Place
-from .removing import agreed, counted, ended_jobs
+from .removing import agreed, counted, ended_jobs, left_out
 
 _DAY: Final = 86_400.0
 
@@ -37,7 +38,6 @@ AGES: Final[Mapping[str, float]] = {
 _OTHER: Final = "info"
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = f"{LOG}.new"
 
 
 def ages(given: Sequence[str]) -> dict[str, float]:
@@ -127,12 +127,8 @@ def _logs(directory: str) -> Iterator[str]:
 
 def _replace(path: str, lines: Iterator[bytes]) -> None:
     """Put a file with these lines in the place of another, in one step."""
-    new = f"{os.path.dirname(path)}/{_NEW}"
-    try:
-        os.unlink(new)  # of somebody who died here
-    except FileNotFoundError:
-        pass
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600), "wb") as file:
+    new = f"{path}.new"
+    with open(make_new(new), "wb") as file:
         file.writelines(lines)
         empty = file.tell() == 0
     if empty:
@@ -159,8 +155,8 @@ def prune_logs(
     plan, done = Trimming(ages, time.time()), Trimming(ages, time.time())
     for id_ in counted(ids, "reading logs"):
         plan.look(id_, f"{place.root}/{id_}")
-    left = f"; {jobs(owned)} of runs that are running are left" if owned else ""
-    what = f"{_lines(plan.lines)} of {jobs(len(plan.ids))}, {size(plan.held)}{left}"
+    left = left_out(owned, f"{jobs(owned)} of runs that are running")
+    what = f"{counting(plan.lines, 'line')} of {jobs(len(plan.ids))}, {size(plan.held)}{left}"
     if plan.ids and not dry_run and (yes or agreed(what)):
         for id_ in counted(plan.ids, "removing"):
             done.trim(id_, f"{place.root}/{id_}")
@@ -174,15 +170,10 @@ def prune_logs(
     elif dry_run:
         print(f"would remove {what}")
     else:
-        print(f"removed {_lines(done.lines)} of {jobs(len(done.ids))}, {size(done.held)}")
+        print(f"removed {counting(done.lines, 'line')} of {jobs(len(done.ids))}, {size(done.held)}")
     for error in errors:
         print(f"xqute: {error}", file=sys.stderr)
     return 1 if errors else 0
-
-
-def _lines(count: int) -> str:
-    """A number of lines of logs."""
-    return "1 line" if count == 1 else f"{count} lines"
 
 
 async def _with_logs(place: Place, ended: Sequence[JobStatus], run: str | None) -> tuple[list[int], int]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from xqute.engine.crowding import count_directories
+from xqute.engine.crowding import Crowd
 from xqute.job import Job
 from xqute.report import crowded
-from xqute.settings import MANY_DIRECTORIES
 from xqute.states import JobStatus
-from xqute.store import Query, Row, Store
+from xqute.store import Query, Row
 
 from .forms import Out, clock, job_document, jobs, print_json, print_table, seconds_of, status_cell, took
 from .options import statuses, where
@@ -82,14 +81,15 @@ async def _list(
 ) -> None:
     async with place.reading() as store:
         rows = await store.runs()
-        chosen = None if run == "all" or not rows else pick_run(rows, run).id
         runs = [await Run.of(store, row) for row in rows]
+        chosen = None if run == "all" or not rows else _choose(runs, run)
         statuses = [int(item) for item in status]
         query = Query(chosen, statuses, user, tag, limit=limit + 1, task=task, top=top, name=name)
         query = query._replace(archived=None if archived else False)
         found = await store.page(query) if rows else []
         listed = await place.look(store, found[:limit])
-        directories = await _many_directories(place, store)
+        crowd = Crowd()
+        many = await crowd.found(store, place.root)
     more = len(found) > limit
     if as_json:
         print_json(
@@ -102,35 +102,33 @@ async def _list(
             }
         )
         return
+    if not runs:
+        Out().say("no runs yet: nothing was pushed")
+        return
     _show_runs(Out(), runs, every=run == "all")
     left = {item.row.id for item in runs if deserted(item.row)}
     _show_jobs(Out(), listed, chosen, left, more=more)
-    if directories:
-        Out().say(crowded(place.root, directories))
+    if many:
+        Out().say(crowded(place.root, crowd.count))
 
 
-async def _many_directories(place: Place, store: Store) -> int:
-    """How many job directories there are, where they are very many; else 0. As `engine.crowding` knows it."""
-    newest = await store.page(Query(newest=True, limit=1))
-    if not newest or newest[0].id <= MANY_DIRECTORIES:
-        return 0
-    count = count_directories(place.root)
-    return count if count > MANY_DIRECTORIES else 0
+def _choose(runs: Sequence[Run], wanted: str | None) -> str:
+    """The run whose jobs are listed; when none is named, the newest that has any."""
+    rows = [run.row for run in runs]
+    return pick_run(rows if wanted else [run.row for run in runs if run.counts] or rows, wanted).id
 
 
 def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
-    if not runs:
-        out.say("no runs yet: nothing was pushed")
-        return
+    known = [run for run in runs if every or run.counts or run.standing is not Standing.FINISHED]
     shown = [
         run
-        for number, run in enumerate(runs)
+        for number, run in enumerate(known)
         if every or number < RUNS_SHOWN or run.standing is not Standing.FINISHED
     ]
     cells = [(run.row.id, clock(run.row.created), run.state, run.counted, run.script) for run in shown]
     print_table(out, ("run", "created", "state", "jobs", "script"), cells)
-    if len(shown) < len(runs):
-        out.say(f"and {len(runs) - len(shown)} older, finished: --run all", "dim")
+    if len(shown) < len(known):
+        out.say(f"and {len(known) - len(shown)} older, finished: --run all", "dim")
 
 
 def _show_jobs(

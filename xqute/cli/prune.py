@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,56 +16,30 @@ import rich_click as click
 from click.core import ParameterSource
 from rich_click import RichContext
 
+from xqute.errors import XquteError
+from xqute.job import Job
+from xqute.producer import Xqute
 from xqute.states import JobStatus
-from xqute.store import Query, Store
 
-from .forms import jobs, print_json, size
+from .forms import counting, jobs, print_json, show_warnings, size
 from .logpruning import ages, prune_logs
 from .options import SEVERAL, duration, statuses, where
-from .place import Place, every_page
-from .removing import agreed, counted, ended_jobs
+from .place import Place
+from .pruneplan import Plan, Wanted, held, make_plan
+from .removing import agreed, counted
+from .runs import deserted
 
 #: Jobs whose records and files go together; a crash leaves at most so many directories without a record.
 BATCH: Final = 100
-
-
-@dataclass
-class Plan:
-    """What is to be removed.
-
-    Attributes:
-        ids: The jobs.
-        bytes: What their directories hold.
-        runs: Of how many runs they are.
-        owned: Jobs that match and are left, because their run has a living manager.
-        needed: Jobs that match and are left, because others that stay need their results.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    bytes: int = 0
-    runs: set[str] = field(default_factory=set)
-    owned: int = 0
-    needed: int = 0
-
-    @property
-    def sentence(self) -> str:
-        """What would be removed."""
-        runs = f"{len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
-        return f"{jobs(len(self.ids))} of {runs}, {size(self.bytes)}{self.left}"
-
-    @property
-    def left(self) -> str:
-        """What is left, and why."""
-        owned = f"; {jobs(self.owned)} of runs that are running are left" if self.owned else ""
-        needed = f"; {jobs(self.needed)} that others need are left" if self.needed else ""
-        return f"{owned}{needed}"
 
 
 @click.command(
     help="""Remove jobs that have ended, with their files and what is remembered of them.
 
 What has not ended is never touched, nor is any job of a run whose manager lives, nor one whose result is
-needed by a job that stays and has not ended well. Says first what it would free, and asks.
+needed by a job that stays and has not ended well. Of named calls, the newest results stay without --builds.
+Cleanup functions of Python calls are called, as whenever jobs are deleted. Runs without jobs go, too.
+Says first what it would free, and asks.
 
 With --logs the jobs stay, and old lines of their logs go: what is worse stays longer.
 
@@ -83,6 +58,15 @@ Examples:
 )
 @click.option("--keep", metavar="STATUS,…", type=statuses, default=(), help="Leave these, e.g. failed.")
 @click.option("--run", metavar="ID", help="Only jobs of this run.")
+@click.option("--builds", is_flag=True, help="Also the newest results of named calls.")
+@click.option(
+    "--no-cleanup",
+    "cleanup",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Do not call cleanup functions of Python calls.",
+)
 @click.option("--logs", is_flag=True, help="Remove old lines of logs, and no jobs.")
 @click.option(
     "--log-age",
@@ -105,6 +89,8 @@ def command(context: RichContext, /, metadir: str, store: str | None, *, as_json
         return _prune(place, as_json=as_json, **how)
     if how.pop("older") is not None:
         raise click.UsageError("--older is about jobs: with --logs, --log-age says how long lines stay")
+    if how.pop("builds") or not how.pop("cleanup"):
+        raise click.UsageError("--builds and --no-cleanup are about jobs, and --logs removes none")
     return prune_logs(place, ages(given), as_json=as_json, **how)
 
 
@@ -116,28 +102,19 @@ def _prune(
     status: Sequence[JobStatus],
     keep: Sequence[JobStatus],
     run: str | None,
+    builds: bool,
+    cleanup: bool,
     dry_run: bool,
     yes: bool,
 ) -> int:
     ended = [item for item in status or SEVERAL["ended"] if item.final and item not in keep]
-    plan = asyncio.run(_look(place, ended, run, older))
+    before = math.inf if older is None else time.time() - older
+    plan = asyncio.run(make_plan(place, Wanted(ended, run, before, builds, cleanup)))
     # Asked while no event loop runs: that would only take note of the first Ctrl-C.
-    wanted = bool(plan.ids) and not dry_run and (yes or agreed(plan.sentence))
-    removal = asyncio.run(_remove(place, plan.ids)) if wanted else Removal()
+    wanted = plan.any and not dry_run and (yes or agreed(plan.sentence))
+    removal = asyncio.run(_remove(place, plan)) if wanted else Removal()
     if as_json:
-        print_json(
-            {
-                "metadir": place.root,
-                "jobs": plan.ids,
-                "bytes": plan.bytes,
-                "owned": plan.owned,
-                "needed": plan.needed,
-                "dry_run": dry_run,
-                "removed": removal.jobs,
-                "freed": removal.bytes,
-                "errors": removal.errors,
-            }
-        )
+        print_json(_document(place, plan, removal, dry_run=dry_run))
     else:
         _tell(plan, removal, dry_run=dry_run)
     for error in removal.errors:
@@ -145,54 +122,13 @@ def _prune(
     return 1 if removal.errors else 0
 
 
-async def _look(place: Place, ended: Sequence[JobStatus], run: str | None, older: float | None) -> Plan:
-    async with place.reading() as store:
-        return await _plan(place, store, ended, run, older)
-
-
-async def _plan(
-    place: Place, store: Store, ended: Sequence[JobStatus], run: str | None, older: float | None
-) -> Plan:
-    """The jobs that may go, and what they hold."""
-    plan = Plan()
-    before = None if older is None else time.time() - older
-    found: dict[int, str] = {}
-    async for row, job, owned in ended_jobs(place, store, ended, run):
-        if before is not None and (job.ended or job.created) > before:
-            continue
-        if job.call.named is not None and job.call.named.protected:
-            continue
-        if owned:
-            plan.owned += 1
-        else:
-            found[row.id] = row.run
-    needed = await _needed(place, store, found) if found else set()
-    plan.needed = len(needed)
-    plan.ids = [id_ for id_ in found if id_ not in needed]
-    plan.runs = {found[id_] for id_ in plan.ids}
-    plan.bytes = sum(held(f"{place.root}/{id_}") for id_ in counted(plan.ids, "measuring"))
-    return plan
-
-
-async def _needed(place: Place, store: Store, found: Collection[int]) -> set[int]:
-    """Those of the jobs whose results others need that stay and have not ended well."""
-    needed: set[int] = set()
-    groups: set[int] = set()
-    async for row in every_page(store, Query(statuses=[status for status in JobStatus if not status.well])):
-        if row.id not in found:
-            needed.update(place.job(row).needs)
-            groups.add(row.group)
-    for members in (await store.needs(sorted(groups))).values():
-        needed.update(members)
-    return needed.intersection(found)
-
-
 @dataclass
 class Removal:
-    """What was removed: how many jobs, how many bytes, and what could not be."""
+    """What was removed: how many jobs, bytes and runs, and what could not be."""
 
     jobs: int = 0
     bytes: int = 0
+    runs: int = 0
     errors: list[str] = field(default_factory=list)
 
     def remove(self, directory: str) -> None:
@@ -208,35 +144,78 @@ class Removal:
             self.errors.append(f"{what} can't be removed: {error.strerror or error}")
 
 
-def held(directory: str) -> int:
-    """The bytes that a directory holds on the disk; links are not followed."""
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in (*names, ""):
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:
-                continue
-    return total
-
-
-async def _remove(place: Place, ids: Sequence[int]) -> Removal:
-    """Forget jobs and remove their directories."""
+async def _remove(place: Place, plan: Plan) -> Removal:
+    """Clean up after jobs, forget them, and remove their directories; and runs that have no jobs then."""
     removal = Removal()
+    if plan.cleanups:
+        await _clean_up(place, plan.cleanups, removal)
+    ids = sorted({*plan.ids} - {*plan.cleanups})
     async with place.writing() as store:
         for first in counted(range(0, len(ids), BATCH), "removing"):
             # The record goes first: a job that somebody runs again by now has a record that stays.
             for id_ in sorted(await store.delete(ids[first : first + BATCH])):
                 removal.remove(f"{place.root}/{id_}")
+        for row in await store.runs():
+            if row.id in {*plan.runs, *plan.empty} and deserted(row):
+                removal.runs += await store.forget(row)
     return removal
 
 
+async def _clean_up(place: Place, ids: Sequence[int], removal: Removal) -> None:
+    """Delete jobs as a program does: their cleanup functions are called first, by jobs that go then too."""
+    show_warnings()
+    xqute = Xqute(job_metadir=place.root, store=place.url, scheduler_forks=os.cpu_count())
+    async with xqute:
+        for first in counted(range(0, len(ids), BATCH), "cleaning up"):
+            batch = [await xqute.get(id_) for id_ in ids[first : first + BATCH]]
+            await asyncio.gather(*(_delete(xqute, job, removal) for job in batch))
+    async with place.writing() as store:
+        for row in await store.runs():
+            if row.id == xqute.run:
+                await store.forget(row)
+
+
+async def _delete(xqute: Xqute, job: Job, removal: Removal) -> None:
+    count = held(job.directory)
+    try:
+        await job.delete()
+        await (await xqute.get(job.cleaned)).delete()
+    except XquteError as error:
+        removal.errors.append(
+            f"{job} is left, because its cleanup function failed: {error}; "
+            f"`xqute why {job.cleaned}` tells more, and --no-cleanup removes it all the same"
+        )
+    else:
+        removal.jobs += 1
+        removal.bytes += count
+
+
+def _document(place: Place, plan: Plan, removal: Removal, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "metadir": place.root,
+        "jobs": plan.ids,
+        "runs": plan.empty,
+        "bytes": plan.bytes,
+        "cleanups": plan.cleanups,
+        "current": plan.current,
+        "owned": plan.owned,
+        "needed": plan.needed,
+        "dry_run": dry_run,
+        "removed": removal.jobs,
+        "removed_runs": removal.runs,
+        "freed": removal.bytes,
+        "errors": removal.errors,
+    }
+
+
 def _tell(plan: Plan, removal: Removal, *, dry_run: bool) -> None:
-    if not plan.ids:
-        print(f"nothing to remove: {plan.sentence}" if plan.left else "nothing to remove")
+    if not plan.any:
+        print(f"nothing to remove{plan.left}")
     elif dry_run:
         print(f"would remove {plan.sentence}")
     elif removal.jobs:
         print(f"removed {jobs(removal.jobs)}, {size(removal.bytes)}")
+    elif removal.runs:
+        print(f"removed {counting(removal.runs, 'run')} without jobs")
     else:
         print("nothing was removed")

@@ -111,7 +111,8 @@ async def _choose(store: Store, runs: Sequence[RunRow], wanted: str | None) -> R
         if not deserted(run):
             raise XquteError(f"run {run.id} is run by {manager(run)}: wait for it, or kill it first")
         return run
-    found = [await Run.of(store, row) for row in runs if deserted(row)]
+    left = [await Run.of(store, row) for row in runs if deserted(row)]
+    found = [item for item in left if item.counts]  # the others died before they had a job
     for item in found:
         if item.standing is Standing.UNFINISHED:
             return item.row

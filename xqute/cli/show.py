@@ -22,6 +22,7 @@ from xqute.wrapper import quote
 from .forms import (
     Out,
     clock,
+    command_of,
     history_document,
     job_document,
     print_json,
@@ -147,11 +148,12 @@ def _shared(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def _command(job: Job) -> str:
-    if isinstance(job.cmd, str):
-        return printable(job.cmd)
-    needs = job.given_needs
-    words = (f"<job {needs[word.need]}>" if isinstance(word, Hole) else quote(word) for word in job.cmd)
-    return printable(" ".join(words))
+    command = command_of(job)
+    if not isinstance(command, str):
+        # what stands for a job is no word of the command, and is not quoted
+        words = zip(command, job.cmd, strict=True)
+        command = " ".join(word if isinstance(given, Hole) else quote(word) for word, given in words)
+    return printable(command)
 
 
 def _tree(row: Row, job: Job, known: Mapping[int, JobStatus]) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     left = not job.status.final and deserted(run)
     blocked = job.reason.code == WaitReason.BLOCKED
     sentence = f"{job} is {_left(job, run)}" if left and not blocked else f"{job} {_stands(job)}"
-    todo = _go_on(job, row.run) if left else remedy(job.status, job.reason, job.id)
+    todo = _go_on(job, row.run) if left else remedy(job.status, job.reason, job.id, removed=job.removed)
     if as_json:
         document = job_document(row, job)
         waits_for = [_short(other) for other in others]

@@ -1,18 +1,12 @@
-"""Notices that a metadir has come to hold very many job directories, and says so once."""
+"""Notices that a metadir has come to hold very many job directories."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 
-from ..errors import StoreUnavailable
-from ..report import crowded
 from ..settings import LIST_AGAIN_IDS, MANY_DIRECTORIES
-from ..store import Query
-from .room import Room
-
-log = logging.getLogger("xqute.engine")
+from ..store import Query, Store
 
 
 class Crowd:
@@ -25,29 +19,28 @@ class Crowd:
         count: How many there were when they were found to be very many; 0: they are not, as far as is known.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self) -> None:
         """Nothing is counted yet."""
-        self._room = room
         self._from = 0  # the newest id at the last listing
         self._less = 0  # ids without a directory then
         self.count = 0
 
-    async def check(self) -> None:
-        """Say it, once, when there are very many by now."""
+    async def found(self, store: Store, root: str) -> bool:
+        """Whether there are very many by now, and were not when this was asked before.
+
+        Raises:
+            StoreUnavailable: It is not known now.
+        """
         if self.count:
-            return
-        try:
-            newest = await self._room.store.page(Query(newest=True, limit=1))
-        except StoreUnavailable:
-            return
+            return False
+        newest = await store.page(Query(newest=True, limit=1))
         id_ = newest[0].id if newest else 0
         if id_ - self._less <= MANY_DIRECTORIES or (self._from and id_ < self._from + LIST_AGAIN_IDS):
-            return
-        count = await asyncio.to_thread(count_directories, self._room.root)
+            return False
+        count = await asyncio.to_thread(count_directories, root)
         self._from, self._less = id_, id_ - count
-        if count > MANY_DIRECTORIES:
-            self.count = count
-            log.warning("%s", crowded(self._room.root, count))
+        self.count = count if count > MANY_DIRECTORIES else 0
+        return bool(self.count)
 
 
 def count_directories(root: str) -> int:

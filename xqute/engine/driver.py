@@ -68,9 +68,7 @@ class Driver:
 
     async def crowd(self) -> int:
         """How many job directories there are, where they are very many; else 0."""
-        crowd = self._lifecycle.tidier.crowd
-        await crowd.check()
-        return crowd.count
+        return await self._lifecycle.tidier.count()
 
     async def open(self) -> None:
         """Open the store where it is not."""
@@ -78,7 +76,7 @@ class Driver:
             await self._open()
 
     async def own(self) -> None:
-        """Own the run, before anything of it is changed.
+        """Own the run, before anything of it is changed; where there is none yet, none is begun.
 
         Raises:
             RunOwned: Another process does.
@@ -91,6 +89,11 @@ class Driver:
             if not self._declared:
                 await self._room.sharing.declare(self._room.store)
                 self._declared = True
+
+    async def begin(self) -> None:
+        """Own a run that jobs can be accepted for; where there is none, a new one."""
+        async with self._opening:
+            await self._ownership.begin()
 
     async def _open(self) -> None:
         if not self._opened:

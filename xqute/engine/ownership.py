@@ -6,15 +6,16 @@ import asyncio
 import json
 import logging
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..crash import crash_point
 from ..errors import RunNotFound, RunOwned
-from ..owner import Owner, OwnerPresence, presence_of
+from ..owner import Owner, OwnerPresence
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
-from ..store import RunRow
+from ..store import Query, RunRow
 from .room import Room
 
 log = logging.getLogger("xqute.engine")
@@ -45,6 +46,8 @@ class Wish(NamedTuple):
 class Ownership:
     """One producer's hold on its run: taken before anything is changed, given back when it leaves.
 
+    A new run is begun with its first jobs: who only looks leaves none behind.
+
     Attributes:
         cwd: Where the run's jobs were pushed, unless one says otherwise.
         rebooted: The host of the owner before was booted again since.
@@ -57,29 +60,39 @@ class Ownership:
         self._wish = wish
         self._row: RunRow | None = None
         self._owned = False
+        self._looked = False  # whether there is an earlier run to go on with
         self.cwd = wish.cwd
         self.rebooted = False
 
     async def take(self) -> bool:
-        """Own the run; True when it is an earlier one, taken over just now.
+        """Own the run where there is one; True when it is an earlier one, taken over just now.
 
         Raises:
             RunOwned: A living process owns it.
             RunNotFound: There is no such run.
         """
-        if self._owned:
-            return False
-        if self._row is not None:
+        if self._row is not None and not self._owned:
             await self._take_again(self._row)
+        if self._looked:
             return False
         row = await self._earlier() if self._wish.resume else None
         if not self._wish.run:
             await self._mention_unfinished("" if row is None else row.id)
-        if row is None:
+        self._looked = True
+        if row is not None:
+            self._room.run = row.id
+        return row is not None
+
+    async def begin(self) -> None:
+        """Own a run that jobs can be accepted for; where there is none, a new one.
+
+        Raises:
+            RunOwned: A living process owns it.
+        """
+        if self._row is None:
             await self._begin()
-            return False
-        self._room.run = row.id
-        return True
+        elif not self._owned:
+            await self._take_again(self._row)
 
     async def give_back(self) -> None:
         """Whoever wants may go on with the run."""
@@ -161,17 +174,24 @@ class Ownership:
         wanted = self._wish.run
         rows = await self._room.store.runs(None if wanted else self._wish.script)
         if not wanted:
-            return rows[0] if rows else None
+            return await self._newest(rows)
         found = next((row for row in rows if row.id == wanted), None)
         if found is None:
             raise RunNotFound(f"there is no run {wanted!r} here; `xqute ls` shows which there are")
         return found
 
+    async def _newest(self, rows: Sequence[RunRow]) -> RunRow | None:
+        """The newest run, but for those whose process died before it pushed anything: they hide none."""
+        for row in rows:
+            if self._living_owner(row) is not None or await self._room.store.page(Query(row.id, limit=1)):
+                return row
+        return None
+
     def _living_owner(self, row: RunRow) -> str | None:
         """The owner as a sentence names it; None when the run may be taken."""
         owner = Owner.parse(row.owner)
-        presence = presence_of(row.owner, row.lease, self._room.now())
-        if owner is None or presence not in (OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE):
+        presence = row.presence(self._room.now())
+        if owner is None or presence is None or not presence.may_live:
             return None
         if presence is OwnerPresence.ELSEWHERE:
             return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"

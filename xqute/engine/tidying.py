@@ -16,9 +16,10 @@ from functools import partial
 from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
+from ..report import crowded
 from ..settings import TIDY_AT_ONCE, TIDY_JOBS, TIDY_MAX_SECONDS, TIDY_MIN_SECONDS, TIDY_RATIO
 from ..states import JobStatus
-from ..store import Query
+from ..store import Query, every_page
 from .crowding import Crowd
 from .hooklines import HookLines
 from .recorder import Recorder
@@ -45,7 +46,7 @@ class Tidier:
         self._recorded: list[Job] = []  # the store knows that their directories are removed
         self._left: list[Job] = []  # the same, and nobody else needs them: they go next
         self._others = _Others(room)
-        self.crowd = Crowd(room)
+        self._crowd = Crowd()
 
     def add(self, job: Job) -> None:
         """The job has ended, and that is durable."""
@@ -60,17 +61,26 @@ class Tidier:
         while True:
             await asyncio.sleep(pause)
             began = clock()
-            await self.crowd.check()
+            await self.count()
             done = await self._tidy(TIDY_JOBS, over=False)
             pause = TIDY_MIN_SECONDS if done else min(2 * pause, TIDY_MAX_SECONDS)
             pause = max(pause, TIDY_RATIO * (clock() - began))
 
     async def finish(self) -> None:
         """The run is left, and its report is made."""
-        await self.crowd.check()
+        await self.count()
         stop = self._room.stop
         if not self._room.interrupted and (stop is None or stop.code != TAKEN_OVER):
             await self._tidy(len(self._ended), over=not self._room.attended)
+
+    async def count(self) -> int:
+        """How many directories there are, where they are very many; else 0. Says so, once."""
+        try:
+            if await self._crowd.found(self._room.store, self._room.root):
+                log.warning("%s", crowded(self._room.root, self._crowd.count))
+        except StoreUnavailable:
+            pass
+        return self._crowd.count
 
     async def _tidy(self, looks: int, *, over: bool) -> bool:
         """Remove what may go of the next so many; whether something was removed."""
@@ -172,12 +182,11 @@ class _Others:
                 continue
             await asyncio.sleep(0)  # there may be very many runs
             query = Query(run.id, open_, beyond=self._read.get(run.id, 0), limit=1000)
-            while rows := await store.page(query):
+            async for rows in every_page(store, query):
                 groups = sorted({row.group for row in rows if row.group})
                 for members in (await store.needs(groups)).values():
                     self._needed.update(members)
                 self._read[run.id] = rows[-1].id
-                query = query._replace(beyond=rows[-1].id)
         return self._needed
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from ..errors import JobNotFound, XquteError
 from ..events import LEVELS, TOTAL, Event
@@ -15,6 +15,9 @@ from .calling import Calling
 from .reporting import Reporter, reporter
 
 Command = Sequence[Any] | str
+
+#: What a step is announced by: a function, or a name.
+S = TypeVar("S", bound=Callable[..., Any] | str)
 
 #: Levels that `logging` knows by two names.
 _ALIASES: Final = {"warn": "warning", "fatal": "critical"}
@@ -98,15 +101,18 @@ class CurrentJob:
         path = (group,) if isinstance(group, str) else tuple(map(str, group))
         self._reporter.progress(Event("progress", message, float(current), float(total), path))
 
-    def steps(self, *functions: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    def steps(self, *steps: S) -> Iterator[S]:
         """Each of these functions, announced as a stage of the job: `for step in job.steps(a, b): step()`.
+
+        The names of stages will do as well: `for name in job.steps("fetch", "index"): …`.
 
         The progress moves by itself: of n steps, the k-th begins at k / (n + 2), and what is reported
         inside it is its fraction.
         """
-        for number, function in enumerate(functions, 1):
-            self._stage(Event("stage", _name(function), number, len(functions)))
-            yield function
+        for number, step in enumerate(steps, 1):
+            name = step if isinstance(step, str) else _name(step)
+            self._stage(Event("stage", name, number, len(steps)))
+            yield step
 
     def stage(self, name: str) -> Stage:
         """Say what the job does now; as `with job.stage("align"):` until the block ends."""

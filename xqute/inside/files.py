@@ -55,28 +55,32 @@ def read_all(path: str) -> bytes:
         os.close(fd)
 
 
-def make_new(path: str) -> int:
+def make_new(path: str, mode: int = 0o600) -> int:
     """Make a file, in the place of whatever is there, and never through a link; returns its descriptor.
 
     Raises:
+        IsADirectoryError: A directory is there.
         OSError: It can't be made.
     """
     try:
-        return os.open(path, _NEW, 0o600)
+        return os.open(path, _NEW, mode)
     except FileExistsError:
         os.unlink(path)
-        return os.open(path, _NEW, 0o600)
+        return os.open(path, _NEW, mode)
 
 
-def write_new(path: str, data: bytes) -> None:
-    """Make a file and write it.
+def write_new(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Make a file, in the place of whatever is there, and write it.
 
     Raises:
         OSError: It can't be made, or not be written.
     """
-    fd = make_new(path)
+    fd = make_new(path, mode)
     try:
         write_all(fd, data)
+    except OSError as exc:
+        exc.filename = path  # a descriptor has no name
+        raise
     finally:
         os.close(fd)
 

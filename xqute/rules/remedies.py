@@ -74,12 +74,24 @@ class _Detail(dict[str, Any]):
         return "it"
 
 
-def remedy(status: JobStatus, reason: Reason, id: int) -> str:
-    """What to do about job `id`, in one sentence.
+def remedy(status: JobStatus, reason: Reason, id: int, *, removed: bool = False) -> str:
+    """What to do about job `id`, in one sentence; `removed`: its directory was, as keep= says.
 
     >>> remedy(JobStatus.FAILED, Reason("EXIT", {"rc": 126}), 3)
     "the program can't be executed: check its permissions (`chmod +x`) and its first line"
     """
+    if removed and status is JobStatus.FINISHED:
+        return "nothing: what it printed was removed with its directory, as keep= of its run says"
+    told = _told(status, reason, id)
+    if removed and f"xqute logs {id}" in told:
+        return (
+            "what it said was removed with its directory, as keep= of its run says: run it again with "
+            "keep='failed' to see it"
+        )
+    return told
+
+
+def _told(status: JobStatus, reason: Reason, id: int) -> str:
     if status is JobStatus.FINISHED:
         return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
     if reason.code == EndReason.KILLED and status is JobStatus.FAILED:

@@ -108,6 +108,13 @@ class MemoryStore(Store):
         newest.sort(key=lambda run: -run.created)
         return [run for run in newest if script in {None, run.script}]
 
+    async def forget(self, run: RunRow) -> bool:
+        known = self._runs.get(run.id)
+        if known is None or known.owner != run.owner or await self.counts(run.id):
+            return False
+        del self._runs[run.id]
+        return True
+
     def _is_others(self, run: str, owner: str) -> bool:
         known = self._runs.get(run)
         return known is not None and bool(owner) and known.owner not in {"", owner}

@@ -157,9 +157,11 @@ class SqliteStore(Store):
         return await self._write(change, 1)
 
     async def runs(self, script: str | None = None) -> list[RunRow]:
-        find = {"script": script}
-        rows = await self._read(lambda db: db.execute(self._sql["runs"], find).fetchall())
+        rows = await self._read(lambda db: db.execute(self._sql["runs"], {"script": script}).fetchall())
         return [RunRow(*row) for row in rows]
+
+    async def forget(self, run: RunRow) -> bool:
+        return await self._write(lambda db: db.execute(self._sql["forget"], run._asdict()).rowcount > 0, 1)
 
     async def accept(
         self,

@@ -220,6 +220,9 @@ SELECT id, script, state, owner, created, document, lease FROM run
 WHERE :script IS NULL OR script = :script
 ORDER BY created DESC, rowid DESC
 
+-- forget: Forget a run without jobs, unless somebody else owns it by now.
+DELETE FROM run WHERE id = :id AND owner = :owner AND NOT EXISTS (SELECT 1 FROM job WHERE job.run = :id)
+
 -- delete: Forget a job that has ended.
 DELETE FROM job WHERE id = ? AND status >= 6
 

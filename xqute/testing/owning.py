@@ -74,6 +74,31 @@ class OwningConformance:
         assert FINISHED not in {status for status, count in (await store.counts("run")).items() if count}
         assert await store.accept("run", [draft()]) > queued.id
 
+    async def test_a_run_is_forgotten_that_has_no_jobs_and_the_owner_that_was_seen(
+        self, store: Store
+    ) -> None:
+        empty, taken, full = (run_row(name, owner="dead") for name in ("empty", "taken", "full"))
+        for run in (empty, taken, full):
+            await store.own(run, "")
+        await store.own(run_row("taken", owner="heir"), "dead")
+        await store.accept("full", [draft()])
+
+        gone = [await store.forget(run) for run in (empty, taken, full, empty)]
+
+        assert gone == [True, False, False, False]
+        assert {run.id for run in await store.runs()} == {"taken", "full"}
+
+    async def test_who_comes_back_to_a_run_that_was_forgotten_owns_it_again(self, store: Store) -> None:
+        left = run_row("run", owner="")._replace(state="closed")
+        await store.own(left, "")
+        await store.forget(left)
+
+        assert await store.own(run_row("run"), "")
+        await store.accept("run", [draft()])
+
+        assert [run.id for run in await store.runs()] == ["run"]
+        assert len(await store.claim("me", "run", 9, NOW)) == 1
+
     async def test_requests_are_taken_once_and_by_the_run_they_are_for(self, store: Store) -> None:
         asked = [Request(1, "kill"), Request(2, "kill", '{"grace": 1}')]
         assert await store.asked("run") == []
