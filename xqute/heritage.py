@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from . import metadir
 from .crash import crash_point
@@ -14,7 +14,7 @@ from .job import Job
 from .rules.definition import Matching, plain_digest
 from .settings import PARKED
 from .states import JobEvent, JobStatus, Reason
-from .store import Query, Row
+from .store import Query, Row, every_row
 from .work import Work
 
 #: Rows read at a time.
@@ -44,7 +44,7 @@ class Heritage:
 
     async def take_over(self) -> None:
         """Get to know the jobs of the run, which is ours by now."""
-        async for row in self._rows():
+        async for row in every_row(self._room.store, Query(run=self._room.run, limit=_PAGE)):
             self._take(row)
         self._matching = Matching((job.id, _digest_of(job)) for job in self.jobs.values())
         crash_point("after the jobs of a run are read")
@@ -58,14 +58,6 @@ class Heritage:
                 self._lifecycle.recorder.add(job)
         await self._lifecycle.recorder.flush()
         crash_point("after the jobs of a run are parked")
-
-    async def _rows(self) -> AsyncIterator[Row]:
-        beyond = 0
-        while rows := await self._room.store.page(Query(run=self._room.run, beyond=beyond, limit=_PAGE)):
-            for row in rows:
-                yield row
-            beyond = rows[-1].id
-            await asyncio.sleep(0)
 
     def _take(self, row: Row) -> None:
         job = self._load(row)

@@ -6,8 +6,9 @@ them stand the columns it can search and order by. It understands neither text.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from .rules.limits import Kind, Rank
@@ -313,3 +314,18 @@ class Store(ABC):
     @abstractmethod
     async def setting(self, key: str, value: str | None = None) -> str | None:
         """A setting of the whole store; a value replaces it."""
+
+
+async def every_page(store: Store, query: Query) -> AsyncIterator[list[Row]]:
+    """All jobs that match, however many, `query.limit` at a time; the event loop has a turn between them."""
+    while rows := await store.page(query):
+        yield rows
+        query = query._replace(beyond=rows[-1].id)
+        await asyncio.sleep(0)
+
+
+async def every_row(store: Store, query: Query) -> AsyncIterator[Row]:
+    """All jobs that match, however many."""
+    async for rows in every_page(store, query):
+        for row in rows:
+            yield row

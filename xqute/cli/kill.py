@@ -16,11 +16,11 @@ from xqute.job import Job
 from xqute.producer import Xqute
 from xqute.settings import KILL_BOUND_SECONDS
 from xqute.states import JobStatus
-from xqute.store import Query, Request, Row, RunRow, Store
+from xqute.store import Query, Request, Row, RunRow, Store, every_row
 
 from .forms import Out, job_document, print_json, show_warnings
 from .options import SEVERAL, duration, where
-from .place import Place, every_page, pick_run
+from .place import Place, pick_run
 from .runs import deserted, manager
 
 #: Between two looks whether the manager did what it was asked.
@@ -91,7 +91,7 @@ async def _kill(
 async def _wanted(place: Place, store: Store, ids: Sequence[int], run: str | None) -> list[Row]:
     """The jobs that were named; those of a run, or all, when none were."""
     if not ids:
-        return [row async for row in every_page(store, Query(run, SEVERAL["unfinished"]))]
+        return [row async for row in every_row(store, Query(run, SEVERAL["unfinished"]))]
     rows = await store.get(list(dict.fromkeys(ids)))
     missing = set(ids) - {row.id for row in rows}
     if missing:

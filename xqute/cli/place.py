@@ -204,14 +204,6 @@ class Queue:
         return next((reason for reason in told if reason.code in _TROUBLE), None)
 
 
-async def every_page(store: Store, query: Query) -> AsyncIterator[Row]:
-    """All jobs that match, however many."""
-    while rows := await store.page(query):
-        for row in rows:
-            yield row
-        query = query._replace(beyond=rows[-1].id)
-
-
 def pick_run(runs: list[RunRow], wanted: str | None) -> RunRow:
     """The run of an id or of its first letters; the newest when none is wanted.
 

@@ -16,12 +16,12 @@ from click.core import ParameterSource
 from rich_click import RichContext
 
 from xqute.states import JobStatus
-from xqute.store import Query, Store
+from xqute.store import Query, Store, every_row
 
 from .forms import jobs, print_json, size
 from .logpruning import ages, prune_logs
 from .options import SEVERAL, duration, statuses, where
-from .place import Place, every_page
+from .place import Place
 from .removing import agreed, counted, ended_jobs
 
 #: Jobs whose records and files go together; a crash leaves at most so many directories without a record.
@@ -178,7 +178,7 @@ async def _needed(place: Place, store: Store, found: Collection[int]) -> set[int
     """Those of the jobs whose results others need that stay and have not ended well."""
     needed: set[int] = set()
     groups: set[int] = set()
-    async for row in every_page(store, Query(statuses=[status for status in JobStatus if not status.well])):
+    async for row in every_row(store, Query(statuses=[status for status in JobStatus if not status.well])):
         if row.id not in found:
             needed.update(place.job(row).needs)
             groups.add(row.group)

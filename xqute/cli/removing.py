@@ -13,9 +13,9 @@ from rich.progress import track
 from xqute.errors import XquteError
 from xqute.job import Job
 from xqute.states import JobStatus
-from xqute.store import Query, Row, Store
+from xqute.store import Query, Row, Store, every_row
 
-from .place import Place, every_page, pick_run
+from .place import Place, pick_run
 from .runs import deserted
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ async def ended_jobs(
     chosen = pick_run(rows, run).id if run else None
     owned = {row.id for row in rows if not deserted(row)}
     if ended:
-        async for row in every_page(store, Query(chosen, ended)):
+        async for row in every_row(store, Query(chosen, ended)):
             yield row, place.job(row), row.run in owned
 
 

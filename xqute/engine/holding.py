@@ -7,7 +7,7 @@ Limits are the store's, so their holders may be jobs of any run; resources belon
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..job import Job
@@ -16,7 +16,7 @@ from ..owner import OwnerPresence, presence_of
 from ..printable import listed
 from ..rules.limits import PLAIN, Kind, Spare, choose, needs_of
 from ..states import JobStatus, Reason, WaitReason
-from ..store import Query, Row, RunRow, Store
+from ..store import Query, Row, RunRow, Store, every_row
 from ..work import Work
 from .sharing import kind_of
 
@@ -101,7 +101,7 @@ class Holders:
     async def _of_run(self, run: str) -> list[Claim]:
         """What the claimed jobs of a run take."""
         if run not in self._claims:
-            rows = [row async for row in _rows(self._store, Query(run, _LIVE))]
+            rows = [row async for row in every_row(self._store, Query(run, _LIVE))]
             # What was claimed and not handed over, or that was not told; the oldest are claimed first.
             queued = await self._store.page(Query(run, [JobStatus.QUEUED], limit=_CLAIMED_AMONG))
             rows += [row for row in queued if row.owner]
@@ -129,13 +129,6 @@ class Holders:
         owner = run.owner if run.state == "owned" else ""
         living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
         return presence_of(owner, run.lease, self._now) not in living
-
-
-async def _rows(store: Store, query: Query) -> AsyncIterator[Row]:
-    while rows := await store.page(query):
-        for row in rows:
-            yield row
-        query = query._replace(beyond=rows[-1].id)
 
 
 def _claim(row: Row) -> Claim:

@@ -18,7 +18,7 @@ from ..errors import StoreUnavailable
 from ..job import Job
 from ..settings import TIDY_AT_ONCE, TIDY_JOBS, TIDY_MAX_SECONDS, TIDY_MIN_SECONDS, TIDY_RATIO
 from ..states import JobStatus
-from ..store import Query
+from ..store import Query, every_page
 from .crowding import Crowd
 from .hooklines import HookLines
 from .recorder import Recorder
@@ -172,12 +172,11 @@ class _Others:
                 continue
             await asyncio.sleep(0)  # there may be very many runs
             query = Query(run.id, open_, beyond=self._read.get(run.id, 0), limit=1000)
-            while rows := await store.page(query):
+            async for rows in every_page(store, query):
                 groups = sorted({row.group for row in rows if row.group})
                 for members in (await store.needs(groups)).values():
                     self._needed.update(members)
                 self._read[run.id] = rows[-1].id
-                query = query._replace(beyond=rows[-1].id)
         return self._needed
 
 
