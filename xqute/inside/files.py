@@ -55,17 +55,18 @@ def read_all(path: str) -> bytes:
         os.close(fd)
 
 
-def make_new(path: str) -> int:
+def make_new(path: str, mode: int = 0o600) -> int:
     """Make a file, in the place of whatever is there, and never through a link; returns its descriptor.
 
     Raises:
+        IsADirectoryError: A directory is there.
         OSError: It can't be made.
     """
     try:
-        return os.open(path, _NEW, 0o600)
+        return os.open(path, _NEW, mode)
     except FileExistsError:
         os.unlink(path)
-        return os.open(path, _NEW, 0o600)
+        return os.open(path, _NEW, mode)
 
 
 def write_new(path: str, data: bytes) -> None:

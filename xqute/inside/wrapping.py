@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
+from .files import make_new
 from .handlers import DEFAULT, IGNORE, set_handler
 
 #: What the claim of a start says that was given back; `xqute.wrapper` has the same word.
@@ -105,17 +106,11 @@ class Wrapping:
             if not self._open_outputs():
                 return self._give_back(status)
             Wrapping.now = self
-            self._write(b"RUNNING %d\n" % self._pid)
+            _written(self._news, b"RUNNING %d\n" % self._pid)
             return self.end(self._payload(call))
         finally:
             Wrapping.now = None
             os.close(self._news)
-
-    def _write(self, news: bytes) -> bool:
-        try:
-            return os.write(self._news, news) == len(news)
-        except OSError:
-            return False
 
     # Before it
 
@@ -133,7 +128,7 @@ class Wrapping:
         """Nothing ran: the start is given back."""
         for fd, _ in self._outputs:
             os.close(fd)
-        if not self._write(RETURNED):
+        if not _written(self._news, RETURNED):
             with suppress(OSError):
                 os.unlink(status)
         self._tell()
@@ -204,7 +199,7 @@ class Wrapping:
                 return rc
             # A full disk: the end is told when there is room again, after whatever part of a line got in.
             time.sleep(FULL_SECONDS)
-            self._write(b"\n")
+            _written(self._news, b"\n")
         self._tell()
         return FENCED
 
@@ -253,6 +248,11 @@ def _tell(directory: str, news: int, rc: int, asked: str) -> bool:
         fd = _open_new(f"{directory}/job.rc")
         os.write(fd, b"%d\n" % rc)
         os.close(fd)
+    return _written(news, line)
+
+
+def _written(news: int, line: bytes) -> bool:
+    """Write news; False: not all of it got in."""
     try:
         return os.write(news, line) == len(line)
     except OSError:
@@ -260,15 +260,12 @@ def _tell(directory: str, news: int, rc: int, asked: str) -> bool:
 
 
 def _open_new(path: str) -> int:
-    """Open a new file; what the payload left in its place (a link, a pipe) is not followed."""
+    """Open a new file; what the payload left in its place (a link, a pipe, a directory) is not used."""
     try:
-        return os.open(path, _NEW, _MODE)
-    except FileExistsError:
-        if os.path.isdir(path) and not os.path.islink(path):
-            importlib.import_module("shutil").rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-        return os.open(path, _NEW, _MODE)
+        return make_new(path, _MODE)
+    except IsADirectoryError:
+        importlib.import_module("shutil").rmtree(path, ignore_errors=True)
+        return make_new(path, _MODE)
 
 
 def _is_same(path: str, fd: int) -> bool:
