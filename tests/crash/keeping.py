@@ -36,6 +36,21 @@ def session(directory: Path, *, crash: str = "", seconds: float = 0.0) -> int:
     return done.returncode
 
 
+def chaos(*arguments: str, seconds: float) -> str:
+    """What managers say at last that were killed at random, which must end well within these seconds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.chaos", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    print(done.stdout)  # the seed, for whoever wants the same again
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
 def stored(metadir: Path) -> tuple[str, dict[str, Row], int]:
     """The token of the store, its rows by the names of their jobs, and how many there are."""
 

@@ -1,11 +1,8 @@
 """What happens at a real Grid Engine to jobs that wait in its queue, and to their numbers."""
 
-import asyncio
-
 import pytest
 
-from tests.live.clusters import SECONDS, run, trying_twice, until
-from xqute import JobStatus
+from tests.live.clusters import is_killed_as, run, trying_twice, waits_too_long
 from xqute.schedulers.sge import SgeScheduler
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("sge_clients")]
@@ -35,32 +32,21 @@ def listed(number):
 )
 async def test_jobs_that_wait_too_long_are_taken_back(make, options, several, said):
     xq = make(scheduler_pending_timeout="2s", **options)
-    jobs = await xq.push_many([["true"]] * several, retries=0)
 
-    async with asyncio.timeout(SECONDS):
-        await xq.run_until_complete()
+    number = await waits_too_long(xq, several, said)
 
-    number = jobs[0].uid.partition(".")[0]
-    expected = f"PENDING_TIMEOUT after 2 s: {said.replace('NUMBER', number)}"
-    assert {str(job.reason) for job in jobs} == {expected}
-    assert {(job.status, job.start) for job in jobs} == {(JobStatus.FAILED, 1)}
     assert xq.scheduler.commands["qdel"] == 1
     assert listed(number) == []
 
 
-async def test_a_number_that_is_a_strangers_is_not_deleted(make, tmp_path, monkeypatch):
+async def test_a_number_that_is_a_strangers_is_not_deleted(make, monkeypatch):
     monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
     stranger = run("qsub", "-terse", "-h", "-o", "/dev/null", "-e", "/dev/null", "-b", "y", "true").strip()
     xq = make()
-    job = await xq.push(f"touch '{tmp_path}/began'; sleep 60")
-    async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: job.status is JobStatus.RUNNING)
-        ours, job.uid = job.uid, stranger
-        await job.kill()
-        await asyncio.wait([job.as_task()])
+
+    ours = await is_killed_as(xq, stranger)
     found = listed(stranger)
     run("qdel", ours, stranger)
 
-    assert job.status is JobStatus.KILLED
     assert found == ["hqw"]
     assert xq.scheduler.commands["qdel"] == 0
