@@ -215,7 +215,7 @@ class Job(JobState):
             JobFailed, JobKilled: It ended so.
             asyncio.InvalidStateError: It has not ended.
             ResultTooLarge: A command printed more than 16 MiB; the message names the file.
-            MetadirError: The file of its result is gone or damaged.
+            MetadirError: The file of its result is gone or damaged, or can not be read now.
         """
         error = self.exception()
         if error is not None:

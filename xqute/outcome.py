@@ -39,18 +39,27 @@ def result_of(job: Job) -> Any:
         raise MetadirError(msg)
     if job.call.function is not None:
         return _returned(job)
-    content = metadir.read_output(job.stdout_file, RESULT_MAX_BYTES)
+    try:
+        content = metadir.read_output(job.stdout_file, RESULT_MAX_BYTES)
+    except OSError as exc:
+        raise _unreadable(job, exc) from exc
     if isinstance(content, int):
         msg = f"{job}: its output of {content} bytes is too large for a result"
         raise ResultTooLarge(f"{msg}; read {job.stdout_file}")
     return content.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
+def _unreadable(job: Job, error: OSError) -> MetadirError:
+    return MetadirError(
+        f"{job} has ended well, and its result can't be read now: {error.strerror} ({error.filename})"
+    )
+
+
 def _returned(job: Job) -> Any:
     """What a Python call returned.
 
     Raises:
-        MetadirError: The file of it is gone or damaged.
+        MetadirError: The file of it is gone or damaged, or can't be read now.
         XquteError: It can't be made again here: its class is another one by now, or not there.
     """
     path = f"{job.directory}/{metadir.RESULT}"
@@ -59,6 +68,8 @@ def _returned(job: Job) -> Any:
     except XquteError:
         raise
     except Exception as exc:
+        if isinstance(exc, OSError) and exc.filename == path:
+            raise _unreadable(job, exc) from exc
         msg = f"the result of {job} can't be made from {path}: {type(exc).__name__}: {exc}"
         raise XquteError(f"{msg}; was its code changed since? Push it again with another version=") from exc
 

@@ -26,7 +26,7 @@ class OwnerPresence(Enum):
     DEAD = "dead"
     #: it has ended with everything that ran on its host, which was booted again
     REBOOTED = "rebooted"
-    #: it is where this process can't look: only its lease tells
+    #: it is where this process can't look, or not now: only its lease tells
     ELSEWHERE = "elsewhere"
 
 
@@ -48,7 +48,11 @@ class Owner(NamedTuple):
 
     @classmethod
     def here(cls) -> Owner:
-        """A new owner in this process."""
+        """A new owner in this process.
+
+        Raises:
+            OSError: What this process is can't be read now.
+        """
         host, boot, namespace = _place()
         return cls(host, boot, namespace, os.getpid(), _since(os.getpid()) or 0, secrets.token_hex(4))
 
@@ -73,6 +77,17 @@ class Owner(NamedTuple):
     @property
     def presence(self) -> OwnerPresence:
         """Whether it lives, as far as this process can see."""
+        try:
+            return self._seen()
+        except OSError:  # no descriptor is free, or it is another user's
+            return OwnerPresence.ELSEWHERE
+
+    def _seen(self) -> OwnerPresence:
+        """What can be seen of it.
+
+        Raises:
+            OSError: That can't be said now.
+        """
         host, boot, namespace = _place()
         if self.host != host:
             return OwnerPresence.ELSEWHERE
@@ -106,7 +121,7 @@ def _place() -> tuple[str, str, str]:
         with open(_BOOT, encoding="ascii") as file:
             boot = file.read().strip()
         namespace = os.readlink(_NAMESPACE)
-    except OSError:  # no Linux: numbers and start times have to do
+    except (FileNotFoundError, PermissionError):  # no Linux: numbers and start times have to do
         return host, "-", "-"
     return host, boot, namespace
 
@@ -118,7 +133,7 @@ def _since(pid: int) -> int | None:
             content = file.read()
     except FileNotFoundError:
         return _there(pid)
-    except OSError:
+    except ProcessLookupError:  # it ended while it was read
         return None
     # The second field is the program's name in parentheses, and may hold blanks and parentheses.
     fields = content[content.rfind(b")") + 2 :].split()

@@ -137,6 +137,7 @@ def names_of_tree(name: str) -> list[str]:
 def manage(directory: Path, scheduler: str, seed: int, *, everything: bool) -> int:
     """One session: push the work in an order of its own, and run it."""
     try:
+        (directory / "up").touch()
         asyncio.run(work(directory, scheduler, random.Random(seed), everything=everything))
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -272,6 +273,7 @@ class Round:
 
     def start(self, *, crash: str = "", everything: bool = False) -> subprocess.Popen:
         self.tally.sessions += 1
+        (self.directory / "up").unlink(missing_ok=True)
         with (self.directory / "log").open("a") as log:
             return subprocess.Popen(
                 [
@@ -321,7 +323,10 @@ class Round:
     def interrupt(self) -> bool:
         """A signal that it winds down for, leaving its jobs running."""
         number = self.chance.choice([signal.SIGTERM, signal.SIGINT])
-        return self.ended(self.start(), number, self.chance.uniform(0.05, 3))
+        process = self.start()
+        # before that Ctrl-C is Python's own business, which calls it a fatal error
+        becomes((self.directory / "up").exists)
+        return self.ended(process, number, self.chance.uniform(0.05, 3))
 
     def ended(self, process: subprocess.Popen, number: int, seconds: float, point: str = "") -> bool:
         """Signal it after so many seconds; whether it had done its work before."""
@@ -394,7 +399,8 @@ class Round:
             return
         self.tally.lost += not good
         if ran > MOST[kind]:
-            self.tally.wrong.append(f"job {row.id} ({kind}) ran {ran} times")
+            walked = json.loads(row.document)["history"]
+            self.tally.wrong.append(f"job {row.id} ({kind}) ran {ran} times: {walked}")
 
 
 def name_of(row: Row) -> str:

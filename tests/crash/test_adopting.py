@@ -313,3 +313,62 @@ tell(status=a.status.name, reason=str(a.reason), start=a.start)
 
     assert told == {"status": "FINISHED", "reason": "EXIT 0", "start": 1}
     assert sessions.ran == {"a": 1}
+
+
+def test_a_job_that_can_not_be_looked_for_yet_is_taken_over_when_it_can(sessions):
+    text = """
+import errno
+from xqute.schedulers.local import LocalScheduler
+
+class Blind(LocalScheduler):
+    troubles = 2
+    async def adopt_jobs(self, jobs, *, rebooted):
+        if self.troubles:
+            self.troubles -= 1
+            raise OSError(errno.EMFILE, "Too many open files", "/proc")
+        (HERE / "go.a").touch()
+        await super().adopt_jobs(jobs, rebooted=rebooted)
+
+xqute = make(scheduler=Blind, resume=True)
+a = await xqute.push(hold("a"))
+await xqute.run_until_complete()
+tell(status=a.status.name, start=a.start)
+"""
+    sessions.killed(text, "a")
+
+    said = sessions.run(text)
+
+    assert said.facts == {"status": "FINISHED", "start": 1}
+    assert said.err.count("Too many open files") == 1, said.err
+    assert sessions.ran == {"a": 1}
+
+
+def test_a_job_whose_files_can_not_be_read_yet_is_taken_over_when_they_can(sessions):
+    """Its manager died before it wrote down what it had handed over: only the files say it."""
+    text = """
+import errno
+from xqute import metadir
+read_small, troubles = metadir.read_small, iter([1, 2])
+
+def stale(path, *cap):
+    if RESUMED and next(troubles, 0):
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+    return read_small(path, *cap)
+
+xqute = make(resume=True)
+a = await xqute.push(hold("a"))
+async with xqute:
+    metadir.read_small = stale
+    await until(lambda: (HERE / "up.a").exists() and a.status is JobStatus.RUNNING)
+    (HERE / "go.a").touch()
+tell(status=a.status.name, start=a.start)
+"""
+    first = sessions.run(text.replace("RESUMED", "False"), crash="after a job is handed over:1")
+    assert first.code == KILLED, first.err
+    wait_for((sessions.here / "up.a").exists)
+
+    said = sessions.run(text.replace("RESUMED", "True"))
+
+    assert said.facts == {"status": "FINISHED", "start": 1}, said.err
+    assert said.err.count("Stale file handle") == 1, said.err
+    assert sessions.ran == {"a": 1}

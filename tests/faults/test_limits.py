@@ -4,19 +4,20 @@ import asyncio
 import json
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.descriptors import no_descriptor_free
 from tests.faults.programs import WARM
 from tests.waiting import until
 from xqute import JobStatus
+from xqute.errors import MetadirError
 
 HERE = Path(__file__).parents[2]
 
@@ -113,42 +114,12 @@ def test_a_hundred_jobs_run_with_hardly_any_descriptor(run_limited, tmp_path):
     assert log.count("Traceback") == 0
 
 
-@pytest.fixture
-def use_up():
-    """Use up all descriptors of this program; returns a call that gives them back."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = []
-
-    def give_back() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        while taken:
-            os.close(taken.pop())
-
-    def use_all_up():
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, before[1])
-        )
-        with suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        # what the program itself closes meanwhile is of no use to it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
-        return give_back
-
-    yield use_all_up
-
-    give_back()
-
-
-async def test_jobs_that_find_no_descriptor_free_are_started_when_there_are_some(
-    make, tmp_path, caplog, use_up
-):
+async def test_jobs_that_find_no_descriptor_free_are_started_when_there_are_some(make, tmp_path, caplog):
     async with asyncio.timeout(30), make(scheduler_forks=4, job_error_strategy="retry") as xqute:
         await (await xqute.push(["true"]))
         jobs = await xqute.push_many([f"echo $XQUTE_JOB_ID >> {tmp_path}/ran"] * 8)
-        give_back = use_up()
-        await until(lambda: "submissions pause" in caplog.text)
-        give_back()
+        with no_descriptor_free():
+            await until(lambda: "submissions pause" in caplog.text)
 
     for job in jobs:
         told = [str(line.reason) for line in await job.history()]
@@ -157,18 +128,26 @@ async def test_jobs_that_find_no_descriptor_free_are_started_when_there_are_some
     assert caplog.text.count("submissions pause") == 1
 
 
-async def test_an_end_that_can_not_be_read_for_want_of_descriptors_is_read_later(
-    make, tmp_path, caplog, use_up
-):
+@pytest.mark.parametrize("work", [["echo", "told"], pow], ids=["command", "call"])
+async def test_a_result_that_can_not_be_read_now_is_said_and_not_made_up(make, work):
+    async with asyncio.timeout(30), make() as xqute:
+        job = await xqute.push(partial(work, 2, 5) if work is pow else work)
+        told = await job
+        with no_descriptor_free(), pytest.raises(MetadirError, match=r"job 1 .* now: Too many open files"):
+            job.result()
+
+        assert job.result() == told == (32 if work is pow else "told")
+
+
+async def test_an_end_that_can_not_be_read_for_want_of_descriptors_is_read_later(make, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "xqute")
     async with asyncio.timeout(30), make(job_error_strategy="retry") as xqute:
         job = await xqute.push(f"echo ran >> {tmp_path}/ran; until [ -e {tmp_path}/go ]; do sleep 0.02; done")
         await until(lambda: job.status is JobStatus.RUNNING)
-        give_back = use_up()
-        (tmp_path / "go").symlink_to("/")  # takes no descriptor
-        await until(lambda: "can't be read now" in caplog.text)
-        assert job.status is JobStatus.RUNNING
-        give_back()
+        with no_descriptor_free():
+            (tmp_path / "go").symlink_to("/")  # takes no descriptor
+            await until(lambda: "can't be read now" in caplog.text)
+            assert job.status is JobStatus.RUNNING
 
     told = [str(line.reason) for line in await job.history()]
     assert (job.status, job.start, job.attempt) == (JobStatus.FINISHED, 1, 1), told

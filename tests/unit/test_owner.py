@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from tests.descriptors import no_descriptor_free
 from xqute import owner
-from xqute.owner import Owner, OwnerPresence
+from xqute.owner import Owner, OwnerPresence, presence_of
 
 
 @pytest.fixture
@@ -31,6 +32,23 @@ def test_this_process_lives(me):
     assert me.pid == os.getpid()
     assert me.since > 0
     assert me.presence is OwnerPresence.ALIVE
+
+
+def test_an_owner_that_can_not_be_looked_at_now_lives_as_long_as_its_lease(child):
+    _, other = child
+
+    with no_descriptor_free():
+        presence = other.presence
+        believed, not_believed = (presence_of(str(other), lease, 100.0) for lease in (101.0, 99.0))
+
+    assert presence is OwnerPresence.ELSEWHERE
+    assert (believed, not_believed) == (OwnerPresence.ELSEWHERE, OwnerPresence.DEAD)
+    assert other.presence is OwnerPresence.ALIVE
+
+
+def test_nobody_is_named_as_an_owner_by_half_of_what_tells_it(me):
+    with no_descriptor_free(), pytest.raises(OSError, match="Too many open files"):
+        Owner.here()
 
 
 def test_two_owners_of_one_process_are_told_apart(me):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 from .. import metadir
 from ..crash import crash_point
@@ -27,10 +29,12 @@ from .watcher import Watcher
 log = logging.getLogger("xqute.engine")
 
 #: Jobs whose files are read without letting the event loop breathe.
-_BATCH = 50
+_BATCH: Final = 50
 
 #: Between two questions, while the scheduler can't be asked.
-_LOOK_MAX_SECONDS = 5.0
+_LOOK_MAX_SECONDS: Final = 5.0
+
+T = TypeVar("T")
 
 
 class Adopter:
@@ -63,7 +67,8 @@ class Adopter:
         await self._find_out([live for live in lives if not live.handed])
         crash_point("after it is known what was handed over")
         handed = [live for live in lives if live.handed and self._room.live.get(live.job.id) is live]
-        await self._room.scheduler.adopt_jobs([live.job for live in handed], rebooted=self._room.rebooted)
+        jobs, rebooted = [live.job for live in handed], self._room.rebooted
+        await self._patiently(jobs, lambda: self._room.scheduler.adopt_jobs(jobs, rebooted=rebooted))
         await self._watcher.look_at(handed)
         crash_point("after what was handed over is watched")
 
@@ -93,7 +98,7 @@ class Adopter:
         unknown: dict[Job, Live] = {}
         for place, live in enumerate(lives, 1):
             live.job.begin_attempt()  # its manager died before it recorded that
-            uid = self._uid_of(live)
+            uid = await self._patiently([live.job], partial(self._uid_of, live))
             if uid:
                 self._arrived(live, uid)
             else:
@@ -102,36 +107,44 @@ class Adopter:
                 await asyncio.sleep(0)
         if not unknown:
             return
-        found = await self._look_up(list(unknown))
-        never = [live for job, live in unknown.items() if not self._arrive(live, found.get(job))]
+        jobs = list(unknown)
+        # where the run stops meanwhile they are given back, and keep their start
+        found = await self._patiently(jobs, lambda: self._room.scheduler.find_jobs(jobs)) or {}
+        never = []
+        for job, live in unknown.items():
+            if not await self._patiently([job], partial(self._arrive, live, found.get(job))):
+                never.append(live)
         await self._begin_again(never)
 
-    async def _look_up(self, jobs: Sequence[Job]) -> Mapping[Job, int | str]:
-        """Which of them the scheduler has; as long as it can't be asked, nothing is concluded."""
+    async def _patiently(self, jobs: Sequence[Job], ask: Callable[[], Awaitable[T]]) -> T | None:
+        """What is found out about these; tried again as long as that can't be, None when the run stops.
+
+        Nothing is concluded before.
+        """
         tries = 0
         while self._room.stop is None:
             try:
-                return await self._room.scheduler.find_jobs(jobs)
+                return await ask()
             except Exception as exc:
                 reason = as_trouble(exc)
                 if reason is None:
                     raise
                 tries += 1
                 if tries == 1:
-                    log.warning("%s; it is asked again what it has of an earlier manager's jobs", reason)
+                    log.warning("%s; what an earlier manager left is looked for again", reason)
                 for job in jobs:
                     self._lifecycle.explain(job, reason)
                 await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, _LOOK_MAX_SECONDS))
-        return {}  # the run stops: they are given back, and keep their start
+        return None
 
-    def _uid_of(self, live: Live) -> str:
+    async def _uid_of(self, live: Live) -> str:
         """The scheduler's id of this very start, where its manager came to write it down."""
         job = live.job
         script = job.script(self._room.scheduler)
         live.cleared = metadir.read_start(script, job.identity) == job.start
         return metadir.read_uid(job.directory) if live.cleared else ""
 
-    def _arrive(self, live: Live, uid: int | str | None) -> bool:
+    async def _arrive(self, live: Live, uid: int | str | None) -> bool:
         """Whether the scheduler had it, or its claim proves that it began."""
         if uid is None and live.cleared:
             claim = metadir.read_claim(live.job.directory)

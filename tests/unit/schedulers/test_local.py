@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import types
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.descriptors import no_descriptor_free
 from tests.unit.schedulers.hosting import BOUND, Bare, Host, alive, gone, opened, status
 from xqute import metadir
 from xqute.errors import BackendUnavailable, SchedulerError, SubmitError
@@ -484,6 +486,38 @@ async def test_a_job_of_another_manager_is_seen_and_killed(host, news, tmp_path)
     assert not alive(payload)
     await host.end(job)
     assert (await other.poll_jobs([job]))[job].presence is Presence.GONE
+
+
+async def test_a_job_of_another_manager_is_not_called_gone_for_want_of_a_descriptor(host, news) -> None:
+    job = await host.start(f"echo $$ >{news.path}; exec sleep 60", grace=0.2)
+    await news.pid()
+    other = LocalScheduler()
+    async with AsyncExitStack() as stack:
+        await other.open(stack)
+        await other.adopt_jobs([job], rebooted=False)
+        with no_descriptor_free():
+            assert (await other.poll_jobs([job]))[job].presence is Presence.UNKNOWN
+            assert not other._adopted[job].reap()
+            with pytest.raises(OSError, match="Too many open files"):
+                await other.find_jobs([job])
+
+        assert (await other.poll_jobs([job]))[job].presence is Presence.RUNNING
+        assert not other._adopted[job].reap()
+
+
+async def test_a_kill_that_can_not_see_what_is_left_does_not_say_that_it_is_done(
+    host, news, monkeypatch
+) -> None:
+    monkeypatch.setattr(ending, "KILL_BOUND_SECONDS", 0.2)
+    job = await host.start(f"setsid sh -c 'echo $$ >{news.path}; exec sleep 60' & wait", grace=0.2)
+    escaped = await news.pid()
+    with no_descriptor_free(), pytest.raises(SchedulerError, match="no file descriptor free"):
+        await host.scheduler.kill_job(job)
+    assert alive(escaped)
+
+    await host.scheduler.kill_job(job)
+
+    assert not alive(escaped)
 
 
 async def test_a_number_that_is_a_strangers_by_now_is_not_the_jobs(host) -> None:

@@ -33,10 +33,13 @@ class Adopted(Start):
         self._process = process
 
     def reap(self) -> bool:
-        """Whether it has ended."""
+        """Whether it has ended, as far as can be seen now."""
         if self.exit is not None:
             return True
-        if processes.read(self.pid) == self._process:
+        try:
+            if processes.read(self.pid) == self._process:
+                return False
+        except OSError:
             return False
         self.exit = ADOPTED
         self.until = processes.ticks_now()
@@ -44,12 +47,20 @@ class Adopted(Start):
 
 
 def wrapper_of(job: Job) -> Process | None:
-    """The wrapper of a job that another process started, when it runs."""
+    """The wrapper of a job that another process started, when it runs.
+
+    Raises:
+        OSError: That can't be seen now.
+    """
     return process_of(job, int(job.uid)) if job.uid.isdecimal() else None
 
 
 def process_of(job: Job, pid: int) -> Process | None:
-    """The process with this number, when it runs and is the job's."""
+    """The process with this number, when it runs and is the job's.
+
+    Raises:
+        OSError: That can't be seen now.
+    """
     process = processes.read(pid)
     if process is None:
         return None
@@ -84,7 +95,11 @@ def _has_the_claim(process: Process, job: Job) -> bool:
 
 
 async def find_wrappers(jobs: Sequence[Job], scripts: Mapping[Job, str]) -> dict[Job, int]:
-    """Wrappers of jobs whose number nobody kept: what leads a session, has the mark and runs the script."""
+    """Wrappers of jobs whose number nobody kept: what leads a session, has the mark and runs the script.
+
+    Raises:
+        OSError: Not all processes can be seen now.
+    """
     marks = {job.mark.encode(): job for job in jobs}
     found: dict[Job, int] = {}
     for place, pid in enumerate(processes.pids(), 1):

@@ -119,8 +119,15 @@ class Ending:
 Found = Mapping[Ending, Sequence[Process]]
 
 
-async def find(endings: Sequence[Ending]) -> Found:
-    """What there is of each, in one look for all."""
+async def look(endings: Sequence[Ending]) -> tuple[Found, bool]:
+    """What there is of each, in one look for all; and whether all could be seen now."""
+    try:
+        return await _find(endings), True
+    except OSError:
+        return dict.fromkeys(endings, ()), False
+
+
+async def _find(endings: Sequence[Ending]) -> Found:
     found: dict[Ending, list[Process]] = {ending: [] for ending in endings}
     # Session 0 is that of kernel threads.
     sessions = {ending.session: ending for ending in endings if ending.session}
@@ -157,10 +164,10 @@ async def end(endings: Sequence[Ending]) -> Found:
     await _press(dict.fromkeys(endings, ()), time.monotonic())
     pause = LOOK_MIN_SECONDS
     while True:
-        found = await find(endings)
+        found, seen = await look(endings)
         now = time.monotonic()
         await _press(found, now)
-        left = {ending: there for ending, there in found.items() if there or ending.lives}
+        left = {ending: there for ending, there in found.items() if there or ending.lives or not seen}
         if not left or now >= max(ending.firm for ending in left) + KILL_BOUND_SECONDS:
             return left
         due = min(ending.due(now) for ending in left)
@@ -183,9 +190,17 @@ async def _news(left: Found, due: float, pause: float) -> float:
     while (now := time.monotonic()) < due:
         await asyncio.sleep(min(pause, due - now))
         pause = min(pause * LOOK_BACKOFF, LOOK_MAX_SECONDS)
-        if not any(processes.read(known.pid) == known for there in left.values() for known in there):
+        if not _is_seen(known for there in left.values() for known in there):
             break
     return pause
+
+
+def _is_seen(known: Iterable[Process]) -> bool:
+    """Whether one of these is there, as far as can be seen now."""
+    try:
+        return any(processes.read(process.pid) == process for process in known)
+    except OSError:
+        return False
 
 
 async def _exits(starts: Sequence[Start], seconds: float) -> None:

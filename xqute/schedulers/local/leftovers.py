@@ -12,13 +12,16 @@ import math
 import time
 from typing import Final
 
-from .ending import LOOK_BACKOFF, LOOK_MIN_SECONDS, Ending, find
+from .ending import LOOK_BACKOFF, LOOK_MIN_SECONDS, Ending, look
 from .exits import Start
 
 log = logging.getLogger(__name__)
 
 #: The longest between two looks; they cost, and nobody waits.
 LOOK_MAX_SECONDS: Final = 1.0
+
+#: What is said of processes that could not be looked for.
+UNSEEN: Final = "they can't be seen (is no file descriptor free?)"
 
 #: From asking to forcing when the program does not wait for them any more.
 HURRY_SECONDS: Final = 0.5
@@ -82,17 +85,17 @@ class Leftovers:
 
     async def _press(self) -> None:
         """Do what is due, and forget what is gone."""
-        found = await find(list(self._due))
+        found, seen = await look(list(self._due))
         now = time.monotonic()
         for ending, there in found.items():
-            if not there:
+            if seen and not there:
                 del self._due[ending]
             elif now >= self._due[ending]:
                 ending.press(there, now)
                 self._due[ending] = ending.due(now)
             if self._due.get(ending) == math.inf:
                 numbers = ", ".join(str(process.pid) for process in there)
-                log.warning("%s left processes that did not end: %s", ending.job, numbers)
+                log.warning("%s left processes that did not end: %s", ending.job, numbers or UNSEEN)
                 del self._due[ending]
 
 

@@ -1,6 +1,7 @@
 """What /proc says about the processes of this host, and signals that can't meet a stranger.
 
-Without /proc nothing is found, and nothing is signalled.
+Without /proc nothing is found, and nothing is signalled. What can't be read now (no descriptor is free) is
+no answer: that is raised as the OSError it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ _CHUNK: Final = 65536
 _BOOTTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _DEAD: Final = frozenset((b"Z", b"X"))
+
+#: What says that there is no such process, or that it is somebody else's.
+_NONE_OF_OURS: Final = frozenset((errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM))
 
 
 class Process(NamedTuple):
@@ -40,7 +44,7 @@ def pids() -> list[int]:
     """Every process there is."""
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
+    except FileNotFoundError:
         return []
 
 
@@ -116,16 +120,21 @@ def _send_without_descriptor(process: Process, signals: tuple[int, ...]) -> None
 
 
 def _content(path: str) -> bytes:
+    """What a file of a process says; nothing where there is no such process of ours."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
+        return _read_all(path)
+    except OSError as exc:
+        if exc.errno in _NONE_OF_OURS:
+            return b""
+        raise
+
+
+def _read_all(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = os.read(fd, _CHUNK)
         while more := os.read(fd, _CHUNK) if content else b"":
             content += more
-    except OSError:
-        return b""
+        return content
     finally:
         os.close(fd)
-    return content

@@ -21,7 +21,7 @@ from . import processes
 from .adopted import Adopted, find_wrappers, wrapper_of
 from .ending import Ending, Found, end
 from .exits import HAS_PIDFDS, Exits, Start
-from .leftovers import Leftovers
+from .leftovers import UNSEEN, Leftovers
 from .processes import Process
 from .reasons import REBOOTED, reason_of
 from .served import UNTOLD
@@ -240,7 +240,11 @@ class LocalScheduler(Scheduler):
         code = self._ends.get(job)
         if code is not None:
             return Answer(Presence.GONE, reason_of(code))
-        if wrapper_of(job) is not None:
+        try:
+            wrapper = wrapper_of(job)
+        except OSError:
+            return Answer(Presence.UNKNOWN)
+        if wrapper is not None:
             return Answer(Presence.RUNNING)
         return Answer(Presence.GONE, REBOOTED if job in self._rebooted else None)
 
@@ -253,7 +257,7 @@ class LocalScheduler(Scheduler):
         if rebooted:
             self._rebooted.update(jobs)
         for job in jobs:
-            process = None if job in self._running else wrapper_of(job)
+            process = None if job in self._running or job in self._adopted else wrapper_of(job)
             if process is not None and self._exits is not None:
                 self._adopted[job] = start = Adopted(job, process)
                 self._exits.add(start)
@@ -305,5 +309,5 @@ def _survivors(ending: Ending, there: Sequence[Process]) -> str:
     numbers = {process.pid for process in there}
     if ending.start is not None and ending.lives:
         numbers.add(ending.start.pid)
-    told = ", ".join(str(number) for number in sorted(numbers))
+    told = ", ".join(str(number) for number in sorted(numbers)) or UNSEEN
     return f"{ending.job}: processes {told} did not end when they were killed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Final
 
 from ...job import Job
@@ -29,14 +30,25 @@ class Forked(Start):
 
     def reap(self) -> bool:
         """Whether it has ended; without its runner nobody knows how."""
-        if self.exit is None and not self._runner.alive and not self._is_there():
+        if self.exit is None and not self._runner.alive and self._is_gone():
             self.exit = UNTOLD
             self.until = ticks_now()
             self._wake()
         return self.exit is not None
 
+    def _is_gone(self) -> bool:
+        """Whether it is seen that it is not there."""
+        try:
+            return not self._is_there()
+        except OSError:
+            return False
+
     def _is_there(self) -> bool:
-        """Whether its number is still its own: a child of the runner, which shows the mark in a moment."""
+        """Whether its number is still its own: a child of the runner, which shows the mark in a moment.
+
+        Raises:
+            OSError: That can't be seen now.
+        """
         if self._runner.alive and processes.parent_of(self.pid) == self._runner.pid:
             return True
         return process_of(self.job, self.pid) is not None
@@ -52,8 +64,9 @@ class Forked(Start):
 
     def signal_group(self, *signals: int) -> None:
         """Signal its group; its parent may have given the number back a moment ago."""
-        if self.exit is None and self._is_there():
-            super().signal_group(*signals)
+        with suppress(OSError):  # whoever ends it looks, and asks again
+            if self.exit is None and self._is_there():
+                super().signal_group(*signals)
 
 
 class Reused(Start):
