@@ -36,7 +36,7 @@ test: $(VENV)/.dev ## lint, types, and every test
 # Tests wait for most of their time, for processes, files and clocks; those at real clusters do hardly
 # anything else. So three parts of them run side by side. What two of them print comes after the first,
 # and the last line says what failed.
-TESTS_FIRST := tests/acceptance tests/cli tests/conformance
+TESTS_FIRST := tests/acceptance tests/cli tests/conformance tests/engine
 TESTS_LIVE  := tests/live
 .PHONY: tests
 tests: $(VENV)/.dev
