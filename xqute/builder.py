@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from .calls import Call
 from .crash import crash_point
-from .elsewhere import Elsewhere, how_it_ended
+from .elsewhere import Elsewhere, how_it_ended, was_asked_for
 from .engine.room import Room
-from .errors import DependencyFailed, JobNotFound, MissingDependencies, OptionError, XquteError
+from .errors import DependencyFailed, MissingDependencies, OptionError
 from .job import Job
 from .keeper import JobKeeper
-from .options import JobOptions, unknown
+from .options import JobOptions
 from .plan import Plan
 from .pusher import Overtaken, Pusher
 from .rules.freshness import (
@@ -26,33 +26,18 @@ from .rules.freshness import (
     Definition,
     below,
     decide,
+    given_up,
     ordered,
     statuses,
     usable,
 )
 from .settings import REQUESTS_SECONDS
-from .shown import shown_value
 from .states import JobStatus
 from .store import Query
+from .wanted import Pins, Protected, Wanted, name_of
 
 #: Builds read at a time, newest first, until one is found whose result others use.
 _PAGE = 20
-
-
-class Wanted(NamedTuple):
-    """What is to be built, and how.
-
-    Attributes:
-        call: The goal.
-        deps, pin, force: As in `rules.freshness.decide`.
-        dependents: Calls that are brought up to date too, where they depend on what is built.
-    """
-
-    call: Call
-    deps: str | None = "outdated"
-    dependents: Sequence[Call] = ()
-    pin: Mapping[str, int] | None = None
-    force: bool = False
 
 
 class _Seen(NamedTuple):
@@ -62,11 +47,13 @@ class _Seen(NamedTuple):
         definitions: The calls, each after what it needs.
         builds: Those of each that still matter.
         newest: The id of the newest of each; 0: there is none.
+        patient: As in `Elsewhere.look`.
     """
 
     definitions: list[Definition]
     builds: dict[str, list[Build]]
     newest: dict[str, int]
+    patient: bool = False
 
 
 class Builder:
@@ -87,6 +74,7 @@ class Builder:
         self._own = own
         self._calls = calls
         self._elsewhere = Elsewhere(room, keeper)
+        self._pins = Pins(room, keeper)
         self._deciding = asyncio.Lock()
 
     # Looking
@@ -102,9 +90,11 @@ class Builder:
         seen = await self._look(_definitions(self._pusher.plan(calls, base, {})), base)
         return statuses(seen.definitions, seen.builds)
 
-    async def _look(self, definitions: Sequence[Definition], base: JobOptions) -> _Seen:
+    async def _look(
+        self, definitions: Sequence[Definition], base: JobOptions, *, patient: bool = False
+    ) -> _Seen:
         """What is there of calls, and of those that their builds turned out to need."""
-        seen = _Seen([], {}, {})
+        seen = _Seen([], {}, {}, patient)
         known = {each.name: each for each in definitions}
         while left := known.keys() - seen.builds.keys():
             for name in sorted(left):
@@ -128,7 +118,7 @@ class Builder:
         while rows := await self._room.store.page(query):
             seen.newest[name] = seen.newest[name] or rows[0].id
             jobs = await self._keeper.load_all(rows)
-            others = await self._elsewhere.look(rows, jobs)
+            others = await self._elsewhere.look(rows, jobs, patient=seen.patient)
             for job in jobs:
                 if job.status is JobStatus.FINISHED and not _has_result(job):
                     continue
@@ -184,8 +174,9 @@ class Builder:
         """Push what is to be built; returns the jobs that count, and which builds of other runs they need."""
         calls = {name_of(call): call for call in wanted.dependents}
         definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
-        await self._check_pins(wanted.pin or {}, name, definitions)
-        seen = await self._look(definitions, base)
+        needs = {each.name: each.needs for each in definitions}
+        await self._pins.check(wanted.pin, below(needs[name], needs))
+        seen = await self._look(definitions, base, patient=True)
         decision = decide(
             seen.definitions,
             seen.builds,
@@ -195,29 +186,29 @@ class Builder:
             pin=wanted.pin,
             force=wanted.force,
         )
-        _refuse(decision, name)
+        if decision.refused:
+            raise Protected(name, statuses(seen.definitions, seen.builds)[name].why)
+        _refuse_missing(decision, name)
         roots = [wanted.call if root == name else calls[root] for root in decision.roots]
         newest = {each: seen.newest[each] for each in decision.new}
         jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
-        await self._keeper.withdraw(self._replaced(decision, seen), "another build takes its place")
+        overtaken = self._overtaken(decision, seen, self._below(jobs))
+        await self._keeper.withdraw(overtaken, "another build takes its place")
         elsewhere = {id_ for id_ in self._below(jobs) if self._goes_on_elsewhere(id_, jobs)}
         await self._elsewhere.tell(elsewhere)
         return jobs, elsewhere
 
-    def _replaced(self, decision: Decision, seen: _Seen) -> list[Job]:
-        """Blocked builds of calls that have a new one now, and their steps; not what others wait for."""
-        known, blocked = self._keeper.known, self._room.blocked
-        builds = (build.id for name in decision.new for build in seen.builds[name])
-        left = [known[id_] for id_ in builds if id_ in blocked and id_ in known]
-        found: dict[int, Job] = {}
-        while left:
-            job = left.pop()
-            found[job.id] = job
-            steps = (known[id_] for id_ in job.needs if id_ in blocked and id_ in known)
-            left += [step for step in steps if not step.name and step.id not in found]
-        waiting = (known[id_] for id_ in blocked - found.keys() if id_ in known)
-        needed = {id_ for other in waiting for id_ in other.needs}
-        return [job for id_, job in found.items() if id_ not in needed]
+    def _overtaken(self, decision: Decision, seen: _Seen, wanted: Collection[int]) -> list[Job]:
+        """Builds of this run that don't go on and have younger ones now, and their steps."""
+        room, keeper = self._room, self._keeper
+        jobs = [*map(keeper.known.get, room.blocked), *keeper.heritage.jobs.values()]
+        idle = {job.id: job for job in jobs if job and not job.done() and job.id not in room.live}
+        builds = [job for job in idle.values() if job.name and job.id not in wanted]
+        older = [
+            job.id for job in builds if job.name in decision.new or job.id < seen.newest.get(job.name, 0)
+        ]
+        steps = [job.id for job in idle.values() if not job.name and job.id not in wanted]
+        return [idle[id_] for id_ in given_up({id_: job.needs for id_, job in idle.items()}, older, steps)]
 
     def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
         """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""
@@ -227,16 +218,29 @@ class Builder:
         return not JobStatus(self._room.foreign.get(id_, wanted)).final
 
     async def _ended(self, jobs: Sequence[Job], elsewhere: set[int]) -> bool:
-        """Wait for the end of what was begun; False: something it needs was lost in another run."""
+        """Wait for the end of what was begun; False: something it needs was lost in another run.
+
+        What somebody killed there is not lost: it is not wanted any more.
+        """
+        goal, killed = jobs[0], None
         waiting = asyncio.ensure_future(self._wait(jobs))
         try:
-            while elsewhere:
+            while elsewhere and killed is None:
                 await asyncio.wait([waiting], timeout=REQUESTS_SECONDS)
-                if await self._elsewhere.lost(elsewhere):
+                if goal.done() and goal.id not in elsewhere:
+                    break
+                lost = await self._elsewhere.lost(elsewhere)
+                killed = next(filter(was_asked_for, lost.values()), None)
+                if lost and killed is None:
                     return False
                 if waiting.done():
                     break
             await waiting
+        except DependencyFailed as error:
+            if killed is None or error.cause is not None:
+                raise
+            told = f"{goal} can't start: {how_it_ended(killed)}"
+            raise DependencyFailed(told, goal, error.reason, killed) from None
         finally:
             waiting.cancel()
             await asyncio.wait([waiting])
@@ -304,51 +308,6 @@ class Builder:
                 except DependencyFailed:
                     continue  # the report tells of it
 
-    async def _check_pins(self, pin: Mapping[str, int], goal: str, definitions: Sequence[Definition]) -> None:
-        if not isinstance(pin, Mapping):
-            raise OptionError(f"pin={pin!r}: it is a dictionary, of names of calls and ids of their builds")
-        needs = {each.name: each.needs for each in definitions}
-        names = set(below(needs[goal], needs))
-        for name, id_ in pin.items():
-            if name not in names:
-                raise OptionError(unknown("pin", name, sorted(names)))
-            try:
-                job = await self._keeper.get(id_)
-            except JobNotFound as error:
-                raise OptionError(f"pin={{{name!r}: {id_}}}: {error}") from None
-            if job.name != name or job.status is not JobStatus.FINISHED:
-                what = f"a build of {job.name}" if job.name else "no build of a named call"
-                raise OptionError(f"pin={{{name!r}: {id_}}}: {job} is {what}, and {job.status.name}")
-
-
-def name_of(call: Any) -> str:
-    """The name of a call.
-
-    Raises:
-        OptionError: It has none.
-    """
-    if not isinstance(call, Call):
-        raise OptionError(f"only calls can be built: {shown_value(call)} is none")
-    if call.naming is None:
-        raise OptionError(f"{call!r} has no name to find its builds by: give it one with .named('…')")
-    return call.naming.name
-
-
-def dependents_of(wanted: bool | Iterable[Call], calls: Sequence[Call]) -> Sequence[Call]:  # noqa: FBT001
-    """The calls that may be rebuilt because others were.
-
-    Raises:
-        OptionError: They are wanted, and nobody said which calls there are.
-    """
-    if wanted is True:
-        if not calls:
-            raise OptionError(
-                "dependents=True needs to know which calls there are: give them as Xqute(calls=[…]),"
-                " or those that are meant as dependents=[…]"
-            )
-        return calls
-    return [] if wanted is False else list(wanted)
-
 
 def _has_result(job: Job) -> bool:
     """Whether nobody removed its directory by hand."""
@@ -365,11 +324,7 @@ def _definitions(plan: Plan) -> list[Definition]:
     ]
 
 
-def _refuse(decision: Decision, goal: str) -> None:
-    if decision.refused:
-        raise XquteError(
-            f"{goal} is protected, and is to be built again because it is outdated: build it with force=True"
-        )
+def _refuse_missing(decision: Decision, goal: str) -> None:
     if decision.missing:
         names = ", ".join(decision.missing)
         raise MissingDependencies(

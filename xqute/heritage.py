@@ -12,6 +12,7 @@ from .engine.lifecycle import Lifecycle
 from .engine.room import Live, Room
 from .job import Job
 from .rules.definition import Matching, plain_digest
+from .rules.freshness import given_up
 from .settings import PARKED
 from .states import JobEvent, JobStatus, Reason
 from .store import Query, Row, every_row
@@ -40,6 +41,7 @@ class Heritage:
         self._matching = Matching(())
         self.jobs: dict[int, Job] = {}
         self._entered: dict[int, Job] = {}  # not pushed again, and of this session all the same
+        self._overtaken: set[int] = set()
         self.reused = 0
 
     async def take_over(self) -> None:
@@ -84,8 +86,8 @@ class Heritage:
 
     @property
     def left(self) -> int:
-        """How many were not pushed again, and have not ended well."""
-        return sum(1 for job in self.jobs.values() if not job.status.well)
+        """How many were not pushed again, and have not ended well; without those that nobody wants."""
+        return sum(1 for id_, job in self.jobs.items() if not job.status.well and id_ not in self._overtaken)
 
     @property
     def any(self) -> bool:
@@ -114,9 +116,29 @@ class Heritage:
                 if job.id not in self.jobs:
                     self._entered[job.id] = job
 
+    async def overtaken(self) -> list[Job]:
+        """Those that nobody wants any more: builds that have younger ones, and steps of those.
+
+        What runs still is left alone, and so is what ended well.
+        """
+        jobs = {id_: job for id_, job in self.jobs.items() if not job.status.well}
+        idle = [job for job in jobs.values() if job.id not in self._room.live]
+        newest = {name: await self._newest(name) for name in {job.name for job in idle if job.name}}
+        older = [job.id for job in idle if job.name and job.id < newest[job.name]]
+        steps = [job.id for job in idle if not job.name]
+        self._overtaken = given_up({id_: job.needs for id_, job in jobs.items()}, older, steps)
+        return [jobs[id_] for id_ in sorted(self._overtaken)]
+
+    async def _newest(self, name: str) -> int:
+        rows = await self._room.store.page(Query(name=name, newest=True, limit=1))
+        return max((row.id for row in rows), default=0)
+
     def enter_all(self) -> list[Job]:
-        """All of them belong to this session, as if they had been pushed again; they still may be."""
-        jobs = list(self.jobs.values())
+        """They belong to this session, as if they had been pushed again; they still may be.
+
+        All of them do, but for what nobody wants any more.
+        """
+        jobs = [job for job in self.jobs.values() if job.id not in self._overtaken]
         for job in jobs:
             self.enter(job)
             self._entered[job.id] = job
@@ -126,6 +148,11 @@ class Heritage:
         """It belongs to this session from now on; somebody asked for it by its id."""
         self._leave(job)
         self._entered[job.id] = job
+
+    def forget(self, job: Job) -> None:
+        """It is not in the store any more."""
+        self.jobs.pop(job.id, None)
+        self._entered.pop(job.id, None)
 
     def _leave(self, job: Job) -> None:
         del self.jobs[job.id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from weakref import WeakValueDictionary
@@ -19,12 +20,13 @@ from .handing import Sources
 from .heritage import Heritage
 from .inputs import Inputs
 from .job import Job
-from .owner import OwnerPresence, presence_of
 from .printable import listed
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
 from .store import Record, Row
 from .work import Work
+
+log = logging.getLogger("xqute")
 
 
 class JobKeeper:
@@ -66,10 +68,18 @@ class JobKeeper:
         await self.heritage.take_over()
         await self.connect(list(self.heritage.jobs.values()))
         if self._wish.everything:
+            await self._give_way(await self.heritage.overtaken())
             self.known.update((job.id, job) for job in self.heritage.enter_all())
             await self._lifecycle.recorder.flush()
         else:
             await self.heritage.park()
+
+    async def _give_way(self, jobs: Sequence[Job]) -> None:
+        """These builds and their steps are not taken up: what has not begun is forgotten."""
+        builds = [f"job {job.id} ({job.name})" for job in jobs if job.name]
+        if builds:
+            log.warning("not taken up again, since there are younger builds: %s", listed(builds))
+        await self.withdraw([job for job in jobs if not job.status.final], "there is a younger build")
 
     async def enter(self, jobs: Sequence[Job]) -> None:
         """These are pushed again; returns when that is durable."""
@@ -307,7 +317,11 @@ class JobKeeper:
         await self._let_go()
 
     async def withdraw(self, jobs: Sequence[Job], why: str) -> None:
-        """Forget jobs of this run that wait for others, as if they had never been accepted."""
+        """Forget jobs of this run that have not begun, as if they had never been accepted."""
+        for job in jobs:
+            if self.heritage.jobs.get(job.id) is job:
+                self.heritage.know(job)
+                self.known[job.id] = job
         if jobs:
             await self._killer.kill(jobs, StopReason("withdrawal", why))
             await self._forget(jobs)
@@ -316,8 +330,10 @@ class JobKeeper:
         gone = await self._room.store.delete([job.id for job in jobs])
         for job in jobs:
             await asyncio.to_thread(shutil.rmtree, job.directory, ignore_errors=True)
-            if job.id in gone and self.known.pop(job.id, None) is not None:
-                self._room.counts[job.status] -= 1
+            if job.id in gone:
+                self.heritage.forget(job)
+                if self.known.pop(job.id, None) is not None:
+                    self._room.counts[job.status] -= 1
         self.pushed = [job for job in self.pushed if job.id not in gone]
 
     async def _let_go(self) -> None:
@@ -343,9 +359,8 @@ class JobKeeper:
         if self.job(job.id) is job or not job.status.final:
             return False
         [run] = {row.run for row in await self._room.store.get([job.id])} or {""}
-        owners = (row for row in await self._room.store.runs() if row.id == run and row.state == "owned")
-        living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
-        return not any(presence_of(row.owner, row.lease, self._room.now()) in living for row in owners)
+        runs = await self._room.store.runs()
+        return not any(row.id == run and row.lives(self._room.now()) for row in runs)
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job

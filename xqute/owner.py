@@ -29,6 +29,11 @@ class OwnerPresence(Enum):
     #: it is where this process can't look, or not now: only its lease tells
     ELSEWHERE = "elsewhere"
 
+    @property
+    def may_live(self) -> bool:
+        """Whether nobody else may take what it owns: it lives, or can't be said not to."""
+        return self in {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
+
 
 class Owner(NamedTuple):
     """A process that owns runs, or did.

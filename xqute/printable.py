@@ -14,10 +14,10 @@ _SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07
 LISTED: Final = 10
 
 
-def listed(numbers: Sequence[int]) -> str:
-    """Some numbers, and how many more there are."""
-    more = f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else ""
-    return ", ".join(map(str, numbers[:LISTED])) + more
+def listed(items: Sequence[object]) -> str:
+    """Some numbers or words, and how many more there are."""
+    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return ", ".join(map(str, items[:LISTED])) + more
 
 
 def printable(text: str) -> str:

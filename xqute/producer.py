@@ -24,7 +24,7 @@ from .arguments import (
     runs_here,
     statuses,
 )
-from .builder import Builder, Wanted, dependents_of, name_of
+from .builder import Builder
 from .calls import Call, calls_of
 from .completing import in_order_of_end
 from .engine import unawaited
@@ -50,6 +50,7 @@ from .standing import raise_what_happened, report_of, stats_of
 from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
+from .wanted import Wanted, dependents_of, name_of
 from .work import Command
 
 #: What can be pushed.
@@ -77,7 +78,8 @@ class Xqute:
         max_failures: Stop the run at so many failed jobs: a number, or a share such as "5%".
         resume: Go on with the newest run of this script: what is pushed again and ended well is reused,
             what runs is taken over, what failed gets a new start. "wait": when its owner lives, until
-            that ends. "all": also with the jobs that are not pushed again.
+            that ends. "all": also with the jobs that are not pushed again, but for builds that have
+            younger ones.
         run: The id of the run to go on with.
         on_interrupt: What becomes of running jobs at Ctrl-C, SIGTERM and SIGHUP: "kill" or "detach".
         calls: The named calls there are, for `build(…, dependents=True)`.
@@ -86,7 +88,8 @@ class Xqute:
         limits: How many jobs of a task (or of a name given with limit=) may run at once, across all
             processes of the store; as `set_limit`.
         max_wait: How long jobs that need less may pass one that waits for resources.
-        progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1.
+        progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1. "counts": without
+            the failures, where the program tells of those itself.
         keep: Which job directories stay when a job has ended and nobody needs its result: "all", "failed"
             (those of jobs that did not end well) or "none". Those of named calls always do.
         **options: Options of `push`, as defaults for all jobs; all others go to the scheduler.
@@ -121,7 +124,7 @@ class Xqute:
         resources: Mapping[str, Any] | None = None,
         limits: Mapping[str, int] | None = None,
         max_wait: float | str = MAX_WAIT_SECONDS,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
         keep: str = "all",
         **options: Any,
     ) -> None:
@@ -150,11 +153,14 @@ class Xqute:
         mine = {name: options.pop(name) for name in _DEFAULTABLE & options.keys()}
         return apply_options(JobOptions(), {**mine, "error_strategy": strategy, "retries": retries})
 
-    def _progress(self, wanted: bool | None) -> list[Any]:  # noqa: FBT001  as it was given
+    def _progress(self, wanted: bool | str | None) -> list[Any]:  # noqa: FBT001  as it was given
         if wanted is None:
             wanted = os.environ.get("XQUTE_PROGRESS") == "1"
+        if not isinstance(wanted, bool) and wanted != "counts":
+            raise OptionError(f"progress={wanted!r} must be True, False or 'counts'")
         # rich is only paid for by those who look
-        return [import_module("xqute.plugins.console").Console(self)] if wanted else []
+        console = import_module("xqute.plugins.console").Console if wanted else None
+        return [console(self, failures=wanted is True)] if console is not None else []
 
     def _wire(self, store: Store, plugins: Plugins, wish: Wish) -> None:
         """Make the parts known to each other."""
@@ -255,7 +261,7 @@ class Xqute:
 
         Raises:
             MissingDependencies: `deps=None`, and there is no result of a call it needs.
-            DependencyFailed: A call it needs failed.
+            DependencyFailed: A call it needs failed, or was killed.
             XquteError: It is protected and outdated.
         """
         need_same_loop(self._loop)

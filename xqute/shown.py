@@ -55,7 +55,7 @@ def shown_value(value: Any, depth: int = 3) -> str:
     if kind in _PLAIN:
         return repr(value)
     if is_call_type(kind):
-        return str(value.name)
+        return str(value.name if value.naming is None else value.naming.name)
     if is_job_type(kind):
         return f"job {value.id}"
     return _shown_whole(value, depth - 1) if depth else _shown_other(value)

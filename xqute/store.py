@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from .owner import OwnerPresence, presence_of
 from .rules.limits import Kind, Rank
 
 #: Decides which of the jobs that may run are taken: the queues of a run by kind, each best first and
@@ -159,6 +160,15 @@ class RunRow(NamedTuple):
     created: float
     document: str
     lease: float = 0.0
+
+    def presence(self, now: float) -> OwnerPresence | None:
+        """Whether its manager lives; None: nobody owns it. `now` is in UTC seconds."""
+        return presence_of(self.owner, self.lease, now) if self.state == "owned" else None
+
+    def lives(self, now: float) -> bool:
+        """Whether somebody may run its jobs; False: nobody does, for sure."""
+        presence = self.presence(now)
+        return presence is not None and presence.may_live
 
 
 class Request(NamedTuple):

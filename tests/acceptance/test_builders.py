@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.conftest import until
 from tests.acceptance.jobcontrol_calls import CALLS, A, B, C, D, hand_on, make
-from xqute import JobStatus, Xqute
+from xqute import DependencyFailed, JobStatus, Xqute, elsewhere
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,18 +131,44 @@ async def test_when_the_build_of_the_first_does_not_end_well_the_second_goes_on_
     await until(lambda: call is B or second.jobs)
 
     [job] = await first.find(name="B")
-    await job.kill()
+    os.killpg(int(job.uid), signal.SIGKILL)
     (here / "B.waits").unlink()
     async with asyncio.timeout(30):
         one, two, goal = await asyncio.gather(*building, top)
 
-    assert one.status is JobStatus.KILLED
+    assert one.status is JobStatus.FAILED
     assert two.status is goal.status is JobStatus.FINISHED
     assert ran(here) == ["A", "B", "B"] + ["C"] * (call is C)
     left = [job for job in await second.find() if not job.done()]
     assert left == [], "nothing waits for what was lost"
     assert await second.status(call) == "success"
     await second.run_until_complete()
+
+
+@pytest.mark.parametrize("call", [B, C], ids=["the goal", "what it needs"])
+async def test_what_somebody_killed_in_another_process_is_not_built_by_those_that_wait_for_it(
+    another, here, call
+):
+    first, second = another(), another()
+    building = await both_build(first, second, here, B)
+    top = asyncio.ensure_future(second.build(call))
+    await until(lambda: call is B or second.jobs)
+
+    [job] = await first.find(name="B")
+    await job.kill()
+    async with asyncio.timeout(30):
+        one, two, goal = await asyncio.gather(*building, top, return_exceptions=True)
+
+    assert one.status is two.status is JobStatus.KILLED
+    if call is B:
+        assert goal.status is JobStatus.KILLED
+    else:
+        assert isinstance(goal, DependencyFailed)
+        assert (goal.cause.id, goal.cause.name) == (job.id, "B")
+        assert "job 2 (B): KILLED by request" in str(goal)
+    assert ran(here) == ["A", "B"]
+    (here / "B.waits").unlink()
+    assert (await second.build(call)).status is JobStatus.FINISHED, "who asks anew gets it"
 
 
 async def test_what_outlived_its_process_is_not_run_twice_at_once(another, here, metadir):
@@ -165,6 +191,35 @@ async def test_what_outlived_its_process_is_not_run_twice_at_once(another, here,
     assert new.started >= old.status_file.stat().st_mtime
     assert job.used == {"B": new.id}
     assert ran(here) == ["A", "B", "B", "C"]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["it does", "it does not"])
+async def test_what_the_owner_of_a_run_may_be_about_to_push_again_is_waited_for(
+    another, here, metadir, caplog, monkeypatch, again
+):
+    (here / "B.waits").touch()
+    with programs(here, metadir, 1) as [dead]:
+        await until(lambda: ran(here) == ["A", "B"])
+        dead.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(dead.wait)
+        script = str(dead.args[1])
+    monkeypatch.setattr(sys, "argv", [script])
+    first, second = another(resume=True), another()
+    async with first:  # it has taken the run over, and has not pushed anything yet
+        monkeypatch.setattr(elsewhere, "PARKED_SECONDS", 600.0)
+        building = [asyncio.ensure_future(second.build(C))]
+        await until(lambda: "C is being built as job 4" in caplog.text)
+        if again:
+            building.append(asyncio.ensure_future(first.build(C)))
+        else:
+            monkeypatch.setattr(elsewhere, "PARKED_SECONDS", 0.0)
+        (here / "B.waits").unlink()
+        async with asyncio.timeout(30):
+            jobs = await asyncio.gather(*building)
+
+    assert ran(here) == ["A", "B", "C"]
+    assert {job.id for job in jobs} == ({4} if again else {jobs[0].id})
+    assert (jobs[0].id == 4) is again
 
 
 async def test_what_a_process_left_that_is_gone_is_built_by_the_next(another, here, metadir):

@@ -399,6 +399,77 @@ async def test_what_was_left_blocked_is_not_taken_up_where_there_is_a_younger_bu
     assert await words(session, edited, user, goal) == ["success"] * 3
 
 
+async def test_resume_leaves_builds_alone_that_have_younger_ones(make_xqute, here, ran, caplog):
+    (here / "B.fails").touch()
+    async with make_xqute() as old:
+        with pytest.raises(DependencyFailed):
+            await old.build(D)
+    (here / "B.fails").unlink()
+    async with make_xqute() as young:
+        await young.build(D)
+    ran()
+
+    session = make_xqute(resume="all", run=old.run)
+    report = await session.run_until_complete()
+
+    assert ran() == []
+    assert await words(session) == ["success"] * 4
+    left = [job for job in await session.find(run=old.run) if job.name]
+    assert [(job.name, job.status.name) for job in left] == [("A", "FINISHED"), ("B", "FAILED")]
+    assert report.blocked == {}
+    assert report.left_alone == 0
+    assert "there are younger builds: job 2 (B), job 4 (C), job 5 (D)" in caplog.text
+
+
+async def test_an_older_build_that_others_wait_for_is_resumed_with_them(make_xqute, here, ran):
+    (here / "B.fails").touch()
+    async with make_xqute() as old:
+        with pytest.raises(DependencyFailed):
+            await old.build(C)
+        waits = await old.push(hand_on(C))
+    (here / "B.fails").unlink()
+    async with make_xqute() as young:
+        await young.build(C)
+    ran()
+
+    async with make_xqute(resume="all", run=old.run) as session:
+        pass
+
+    assert (await session.get(waits.id)).status is JobStatus.FINISHED
+    assert ran() == ["B", "C"]
+    assert await words(session, A, B, C) == ["success"] * 3
+
+
+async def test_what_an_earlier_session_left_waiting_gives_way_to_the_build_that_follows(make_xqute, here):
+    (here / "B.fails").touch()
+    async with make_xqute() as old:
+        with pytest.raises(DependencyFailed):
+            await old.build(C)
+    edited = make("C", hand_on(make("B", "more").named("B"))).named("C")
+    (here / "B.fails").unlink()
+
+    async with make_xqute(resume=True) as session:
+        job = await session.build(edited)
+
+    assert job.status is JobStatus.FINISHED
+    assert session.run == old.run
+    assert [job for job in await session.find() if not job.done()] == []
+    assert [found.id for found in await session.find(name="C")] == [job.id]
+
+
+@pytest.mark.parametrize("id_", [True, "2", None, 2.0, -1, 1 << 63, 99, 1])
+async def test_a_pin_of_what_is_no_build_names_those_that_are(xqute, id_):
+    await xqute.build(B)
+    again = await xqute.build(B, force=True)
+
+    with pytest.raises(OptionError) as raised:
+        await xqute.build(C, pin={"B": id_})
+
+    assert str(raised.value).startswith(f"pin={{'B': {id_!r}}}: ")
+    assert str(raised.value).endswith(f"; good builds of B are {again.id}, 2")
+    assert await xqute.find(name="C") == []
+
+
 async def test_a_pin_that_is_no_dictionary_is_refused(xqute):
     with pytest.raises(OptionError, match="pin=17: it is a dictionary"):
         await xqute.build(A, pin=17)

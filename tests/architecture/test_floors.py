@@ -42,6 +42,7 @@ FLOORS = (
         "missing",
         "pusher",
         "elsewhere",
+        "wanted",
         "builder",
         "standing",
         "producer",

@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from tests.cli.conftest import living
+from xqute.cli import build
 from xqute.cli.calls import CallSet
 from xqute.errors import XquteError
+from xqute.states import JobStatus
 from xqute.store import Record
 
 CALLS = """
@@ -46,6 +49,14 @@ def calls(tmp_path):
     file = folder / "calls.py"
     file.write_text(CALLS.format(here=str(folder)))
     return file
+
+
+def wait_for(what) -> None:
+    """Look until it is so."""
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def rows(said) -> list[list[str]]:
@@ -89,18 +100,168 @@ def test_a_module_is_built_whole_and_its_failures_are_told(xqute, calls):
     assert "the printer is on fire" in told[1]["reason"]["sentence"]
 
 
-def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, calls):
+def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, calls, place):
     calls.write_text(calls.read_text().replace("    return [site]", "    raise OSError('no net')"))
 
     said = xqute("build", f"{calls}:to web,to print")
     told = xqute("status", calls).stdout
 
     assert said.returncode == 1
-    cause, *others = said.stdout.splitlines()
+    cause, directory, todo, *others = said.stdout.splitlines()
     assert cause.startswith("crawl: job 1, FAILED: EXIT 1: OSError: no net")
+    assert directory == f"  {place.root}/1"
+    assert todo == "  → `xqute logs 1 --stderr` shows what it said; mend it and run it again"
+    assert "no net" not in said.stderr
     assert others == [f"to {to} was not built: it needs crawl, job 1" for to in ("web", "print")]
     assert "running" not in told
     assert "job 2 can't start: job 1 (All pages) failed: EXIT 1: OSError: no net" in told
+
+
+def test_resume_does_not_run_what_another_set_of_calls_has_built_since(xqute, calls):
+    (calls.parent / "fail").touch()
+    text = calls.read_text() + "\ntop = publish(web, 'all').named('top')\n"
+    calls.write_text(text)
+    other = calls.with_name("others.py")
+    other.write_text(text)
+    xqute("build", f"{calls}:top")
+    (calls.parent / "fail").unlink()
+    xqute("build", f"{other}:top")
+
+    resumed = xqute("resume")
+    listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
+
+    assert resumed.returncode == 0, resumed
+    assert "not taken up again, since there are younger builds: job 2 (to web), job 3 (top)" in resumed.stderr
+    assert [(job["id"], job["name"], job["status"]) for job in listed if job["name"] != "crawl"] == [
+        (2, "to web", "failed"),
+        (5, "to web", "finished"),
+        (6, "top", "finished"),
+    ]
+    assert xqute("resume").stderr.startswith("xqute: no run is unfinished")
+
+
+def test_each_of_several_failures_is_told_also_of_what_has_no_name(xqute, calls):
+    with calls.open("a") as file:
+        file.write("both = publish(publish(1, 'x'), publish(2, 'y')).named('both')\n")
+    (calls.parent / "fail").touch()
+
+    said = xqute("build", f"{calls}:both")
+
+    failed = [line.partition(":")[0] for line in said.stdout.splitlines() if "FAILED" in line]
+    assert failed == ["publish(1, 'x')", "publish(2, 'y')"]
+    assert said.stdout.splitlines()[-1].startswith("both was not built: it needs publish(")
+
+
+def test_an_outdated_protected_call_stops_no_other_and_is_told_with_what_to_do(xqute, calls):
+    with calls.open("a") as file:
+        file.write("kept = crawl('net').named('kept result', protected=True)\n")
+    xqute("build", calls)
+    calls.write_text(calls.read_text().replace("crawl('net')", "crawl('org')").replace("example", "other"))
+
+    said = xqute("build", calls)
+    forced = xqute("build", f"{calls}:kept", "--force")
+
+    assert said.returncode == 1
+    built = [line.partition(":")[0] for line in said.stdout.splitlines()]
+    assert built == ["crawl", "to web", "to print"]
+    told = said.stderr.splitlines()[-1]
+    assert told.startswith("xqute: kept result was not built: it is protected, and outdated (its definition")
+    assert f"`xqute build '{calls}:kept result' --force`" in told
+    assert forced.returncode == 0
+
+
+@pytest.mark.parametrize("deps", ["missing", "none"])
+def test_what_is_left_outdated_is_not_called_up_to_date(xqute, calls, deps):
+    with calls.open("a") as file:
+        file.write("top = publish(web, 'all').named('top')\n")
+    xqute("build", f"{calls}:top")
+    xqute("build", f"{calls}:crawl", "--force")
+
+    left = xqute("build", f"{calls}:top", "--deps", deps)
+    built = xqute("build", f"{calls}:top", "--deps", deps, "--force")
+    told = json.loads(xqute("build", f"{calls}:top", "--deps", deps, "--json").stdout)["calls"]
+
+    assert left.stdout == "top is left as it is, job 3, and is outdated: to web is outdated itself\n"
+    assert built.stdout == "top: job 5, FINISHED: EXIT 0; it is outdated: to web is outdated itself\n"
+    assert [call["outdated"] for call in told] == ["to web is outdated itself"]
+    assert left.returncode == built.returncode == 0
+    assert xqute("build", f"{calls}:top").stdout == "top: job 7, FINISHED: EXIT 0\n"
+
+
+def test_what_a_program_gives_to_xqute_is_given_by_options(xqute, calls, place):
+    options = ["--resource", "cpus=4", "--resource", "mem=2G", "--limit", "publish=1", "-o", "cpus=2"]
+    said = xqute("build", f"{calls}:web", *options, "-o", "timeout=1h", "--option", "keep=failed")
+
+    async def read(store):
+        [run] = await store.runs()
+        return json.loads(run.document), dict(await store.limits())
+
+    document, limits = place.do(read)
+    assert said.returncode == 0, said
+    assert document["resources"] == {"cpus": 4, "mem": 2 * 1024**3}
+    assert document["keep"] == "failed"
+    assert limits == {"publish": 1}
+    assert json.loads(xqute("show", "2", "--json").stdout)["options"]["timeout"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["-o", "shceduler_prescript=x"], 1, "did you mean 'scheduler_prescript'?"),
+        (["-o", "scheduler_forks=3"], 2, "scheduler_forks is not given here, but as --forks"),
+        (["-o", "timeout"], 2, "'timeout': give a name and a value, as in timeout=2h"),
+        (["--resource", "=8"], 2, "'=8': give a name and a value, as in cpus=8"),
+        (["--resource", "mem=much"], 1, "resources['mem']='much'"),
+        (["--limit", "crawl=few"], 1, "limits['crawl']='few' must be a whole number"),
+        (["--scheduler", "slrum"], 1, "did you mean 'slurm'?"),
+    ],
+)
+def test_a_misspelt_option_is_said_in_a_sentence(xqute, calls, options, status, told):
+    said = xqute("build", calls, *options)
+
+    assert said.returncode == status
+    assert told in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_builds_are_below_the_current_directory_and_those_beside_the_module_are_mentioned(
+    xqute, calls, tmp_path
+):
+    xqute("build", f"{calls}:crawl", cwd=calls.parent, metadir=None)
+    other = f"{calls.parent.name}/.xqute"
+
+    status = xqute("status", calls, cwd=tmp_path, metadir=None)
+    there = xqute("status", f"{calls}:crawl", "--metadir", other, cwd=tmp_path, metadir=None)
+    xqute("build", f"{calls}:crawl", cwd=tmp_path, metadir=None)
+    listed = xqute("ls", "--json", cwd=tmp_path, metadir=None)
+    again = xqute("status", calls, cwd=tmp_path, metadir=None)
+
+    assert f"there is nothing in ./.xqute yet, but in {other}" in status.stderr
+    assert f"--metadir {other} means that" in status.stderr
+    assert rows(there)[1][:2] == ["crawl", "success"]
+    assert [job["name"] for job in json.loads(listed.stdout)["jobs"]] == ["crawl"]
+    assert again.stderr == ""
+
+
+def test_what_another_shell_took_up_a_moment_before_is_left_to_that(call, calls, place, monkeypatch):
+    place.run("left", living(), script=str(calls))
+    place.job(JobStatus.QUEUED, run="left")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["xqute"])
+    monkeypatch.delitem(sys.modules, "calls", raising=False)
+    look, looks = build._unfinished, []
+
+    async def unfinished(where, script):
+        looks.append(script)
+        return await look(where, script) if len(looks) > 1 else {"run": "left", "resume": True}
+
+    monkeypatch.setattr(build, "_unfinished", unfinished)
+
+    said = call("build", f"{calls}:crawl")
+
+    sys.modules.pop("calls", None)
+    assert looks == [str(calls)] * 2
+    assert (said.status, said.out) == (0, "crawl: job 2, FINISHED: EXIT 0\n"), said.err
 
 
 def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, begin, calls):
@@ -121,6 +282,26 @@ def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, 
     assert first.wait(30) == second.wait(30) == 0
     listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
     assert [(job["id"], job["status"]) for job in listed] == [(1, "finished"), (2, "finished")]
+
+
+def test_after_kill_all_no_shell_begins_anew_what_was_killed(xqute, begin, calls):
+    (calls.parent / "wait").touch()
+    first = begin("build", f"{calls}:crawl")
+    wait_for((calls.parent / "began").exists)
+    second = begin("build", f"{calls}:web", text=True)
+    wait_for(lambda: "WAITING" in xqute("why", "2").stdout)
+
+    said = xqute("kill", "--all")
+    out, err = second.communicate(timeout=60)
+    first.wait(60)
+
+    assert said.returncode == 0, said
+    assert (first.returncode, second.returncode) == (1, 1), err
+    assert out.splitlines()[0] == "crawl: job 1, KILLED by request"
+    assert out.splitlines()[2] == f"  → `xqute build '{calls}:crawl'` builds it again"
+    listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
+    assert {job["status"] for job in listed if job["name"]} == {"killed"}
+    assert len(listed) == 2
 
 
 def test_force_dependents_and_pin_are_understood(xqute, calls):
@@ -189,7 +370,19 @@ def test_a_build_whose_process_was_killed_goes_on_where_it_was(xqute, begin, cal
         ("twice.py", "two calls named 'a'.* a name stands for one"),
         ("no-module.py", "is no name of a module"),
         ("sub/json.py", "another module is called json"),
-        ("no.such.module", "can't be imported"),
+        ("no.such.module", "can't be imported: ModuleNotFoundError: No module named 'no'$"),
+        (".", r"^\. is a directory: name a file of it, such as \./calls\.py$"),
+        ("sub", "^sub is a directory: name a file of it, such as sub/json.py$"),
+        (
+            "sub/json",
+            "^'sub/json' is neither a Python file nor the name of a module: did you mean sub/json.py",
+        ),
+        ("", "^'' is neither a Python file nor the name of a module"),
+        ("calls.py:unnamed", "unnamed has no call with a name: give it one"),
+        (
+            "wrong.py",
+            r"^wrong\.py can't be imported: SyntaxError: '\(' was never closed, at .+/wrong.py:2: x = \($",
+        ),
     ],
 )
 def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, target, told):
@@ -198,7 +391,14 @@ def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, targe
     monkeypatch.delitem(sys.modules, "calls", raising=False)
     (calls.parent / "sub").mkdir()
     twice = "from xqute import cmd; one, two = cmd('true').named('a'), cmd('false').named('a')"
-    texts = {"broken": "1 / 0", "empty": "x = 1", "no-module": "", "sub/json": "", "twice": twice}
+    texts = {
+        "broken": "1 / 0",
+        "empty": "x = 1",
+        "no-module": "",
+        "sub/json": "",
+        "twice": twice,
+        "wrong": "y = 1\nx = (",
+    }
     for name, text in texts.items():
         (calls.parent / f"{name}.py").write_text(f"{text}\n")
 
@@ -208,6 +408,28 @@ def test_what_is_no_set_of_calls_is_said_in_a_sentence(calls, monkeypatch, targe
     sys.modules.pop("calls", None)
     sys.modules.pop("empty", None)
     sys.modules.pop("twice", None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "names"),
+    [
+        ("sent", ["to web", "to print"]),
+        ("web,crawled", ["to web", "crawl"]),
+        ("BY_NAME", ["crawl", "to print"]),
+        ("PAIR,sent", ["crawl", "to web", "to print"]),
+    ],
+)
+def test_a_variable_may_hold_several_calls(calls, monkeypatch, variable, names):
+    with calls.open("a") as file:
+        file.write("BY_NAME = {'c': [crawled], 'p': sent[1]}\nPAIR = crawled, unnamed, web\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "calls", raising=False)
+
+    found = CallSet.of(f"{calls}:{variable}")
+
+    sys.modules.pop("calls", None)
+    assert list(found.chosen) == names
+    assert list(found.calls) == ["crawl", "to web", "to print"]
 
 
 def test_a_module_that_is_broken_is_said_where(xqute, calls):

@@ -236,6 +236,15 @@ def test_a_call_shown_says_nothing_about_the_calls_within():
     assert repr(call) == "movie(Shot(scene=movie, frame=1))"
 
 
+def test_a_call_shows_those_within_by_the_names_they_were_given():
+    named = encode(1).named("scene one")
+
+    assert repr(encode(named)) == "movie(scene one)"
+    assert repr(encode([Shot(named, 1), encode(2)])) == "movie([Shot(scene=scene one, frame=1), movie])"
+    assert repr(cmd("echo", named)) == "cmd('echo', scene one)"
+    assert repr(named) == "movie(1)"
+
+
 async def test_a_call_that_is_awaited_says_what_to_do():
     with pytest.raises(TypeError, match=r"a call is inert: push it: job = await xq\.push\(render\(…\)\)"):
         await render("a", 1)

@@ -10,6 +10,7 @@ import pytest
 from tests.descriptors import no_descriptor_free
 from xqute import owner
 from xqute.owner import Owner, OwnerPresence, presence_of
+from xqute.store import RunRow
 
 
 @pytest.fixture
@@ -128,6 +129,17 @@ def test_who_is_elsewhere_can_not_be_seen(me):
     assert me._replace(host="elsewhere").presence is OwnerPresence.ELSEWHERE
     assert me._replace(host="elsewhere", boot="other").presence is OwnerPresence.ELSEWHERE
     assert me._replace(namespace="pid:[1]").presence is OwnerPresence.ELSEWHERE
+
+
+def test_a_run_lives_while_its_owner_does_or_can_not_be_said_not_to(me):
+    run = RunRow("ab12", "work.py", "owned", str(me), 0.0, "{}", lease=100.0)
+    away = run._replace(owner=str(me._replace(host="elsewhere")))
+
+    assert run.lives(now=200.0)
+    assert [away.lives(now) for now in (99.0, 100.0)] == [True, False]
+    assert not run._replace(owner=str(me._replace(since=1))).lives(now=0.0)
+    assert not run._replace(state="closed").lives(now=0.0)
+    assert run._replace(state="closed").presence(now=0.0) is None
 
 
 def test_a_programs_name_with_blanks_and_parentheses_changes_nothing(tmp_path):

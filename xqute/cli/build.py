@@ -5,19 +5,38 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import rich_click as click
 
-from xqute.errors import DependencyFailed
+from xqute.calls import Call
+from xqute.errors import DependencyFailed, RunOwned
 from xqute.job import Job
 from xqute.producer import Xqute
+from xqute.rules.freshness import OUTDATED
 
-from .calls import CallSet
-from .forms import Out, print_json, reason_document, show_warnings
-from .options import where
+from .calls import CallSet, mention_other
+from .forms import print_json, show_warnings
+from .options import assignments, where
+from .outcomes import REFUSALS, Outcome, tell
 from .place import Place
 from .runs import Run, Standing, deserted
+
+#: Arguments of `Xqute` that `--option` does not take, and where they come from.
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "scheduler": "as --scheduler",
+    "scheduler_forks": "as --forks",
+    "job_metadir": "as --metadir",
+    "store": "as --store",
+    "resources": "as --resource",
+    "limits": "as --limit",
+    "on_interrupt": "as --on-interrupt",
+    "calls": "in the module",
+    "plugins": "in a program",
+    "progress": "in a program",
+    "resume": "by itself: what was interrupted goes on",
+    "run": "by itself: what was interrupted goes on",
+}
 
 
 def pins(value: Any) -> dict[str, int]:
@@ -35,15 +54,18 @@ def pins(value: Any) -> dict[str, int]:
     help="""Bring results of named calls up to date.
 
 The calls are those of a Python module. What they need is built first, where it is missing or outdated; a
-result that is up to date is not built again. A build that was interrupted goes on where it was. The status
-is 0 when all results are there, else 1.
+result that is up to date is not built again. A build that was interrupted goes on where it was. Jobs are
+in ./.xqute below the current directory, wherever the module is. The status is 0 when all results are
+there, else 1.
 
 \b
 Examples:
   xqute build calls.py:publish
   xqute build calls.py --forks 4                     all calls of the module
   xqute build calls.py:crawl --force --dependents    anew, and what uses it
-  xqute build calls.py:publish --pin crawl=17        with an older result of crawl
+  xqute build calls.py:publish --pin crawl=17        of an older crawl
+  xqute build calls.py --resource cpus=8 --resource mem=16G --limit crawl=2
+  xqute build calls.py --scheduler slurm -o timeout=2h -o slurm_partition=long
 """
 )
 @click.argument("calls", metavar="MODULE[:NAME,…]")
@@ -60,92 +82,110 @@ Examples:
 @click.option("--force", is_flag=True, help="Build it although it is up to date, or protected.")
 @click.option("--forks", type=click.IntRange(min=1), help="Jobs at a time.")
 @click.option("--scheduler", default="local", show_default=True, help="Where the jobs run.")
+@click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="What there is for jobs.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="Jobs of a task at a time.")
+@click.option(
+    "--on-interrupt",
+    type=click.Choice(["kill", "detach"]),
+    default="kill",
+    show_default=True,
+    help="What Ctrl-C does with jobs that run.",
+)
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other option of Xqute(), of its jobs or of the scheduler.",
+)
 def command(calls: str, metadir: str, store: str | None, *, as_json: bool, **how: Any) -> int:
     """Build calls."""
     show_warnings()
-    return asyncio.run(_build(Place.of(metadir, store), CallSet.of(calls), as_json=as_json, **how))
+    made = _made(how.pop("options"))
+    for name, example in {"resources": "cpus=8", "limits": "align=2"}.items():
+        made[name] = assignments(how.pop(name), example) or None
+    for name, option in {
+        "scheduler": "scheduler",
+        "scheduler_forks": "forks",
+        "on_interrupt": "on_interrupt",
+    }.items():
+        made[name] = how.pop(option)
+    return asyncio.run(_build(Place.of(metadir, store), calls, made, as_json=as_json, **how))
+
+
+def _made(options: Sequence[str]) -> dict[str, Any]:
+    """The arguments of `Xqute` that have no option of their own."""
+    made = assignments(options, "timeout=2h")
+    for name in made:
+        if name in ELSEWHERE:
+            raise click.BadParameter(f"{name} is not given here, but {ELSEWHERE[name]}")
+    return made
 
 
 async def _build(
     place: Place,
-    calls: CallSet,
+    target: str,
+    made: Mapping[str, Any],
     *,
     as_json: bool,
     deps: str,
     dependents: bool,
     pin: Sequence[str],
     force: bool,
-    forks: int | None,
-    scheduler: str,
 ) -> int:
-    how: dict[str, Any] = {"deps": None if deps == "none" else deps, "dependents": dependents}
+    calls = CallSet.of(target)
+    made = {**made, "progress": False if as_json else "counts"}
+    how = {"deps": None if deps == "none" else deps, "dependents": dependents, "pin": pins(pin)}
     sys.argv[0] = calls.file  # a run belongs to the module
-    xqute = Xqute(
-        scheduler,
-        job_metadir=place.root,
-        store=place.url,
-        scheduler_forks=forks,
-        calls=calls.calls.values(),
-        progress=not as_json,
-        **await _unfinished(place, calls.file),
-    )
-    builds = (xqute.build(call, pin=pins(pin), force=force, **how) for call in calls.chosen.values())
-    outcomes = await asyncio.gather(*builds, return_exceptions=True)
-    await xqute.run_until_complete()
-    told = dict(zip(calls.chosen, outcomes, strict=True))
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, DependencyFailed):
-            raise outcome
+    xqute, ends = await _begin(place, calls, made, force=force, **how)
+    report = await xqute.run_until_complete()
+    outcomes = [
+        await _outcome(xqute, call, end) for call, end in zip(calls.chosen.items(), ends, strict=True)
+    ]
     if as_json:
-        print_json({"metadir": place.root, "calls": [_document(name, told[name]) for name in told]})
+        print_json({"metadir": place.root, "calls": [each.document() for each in outcomes]})
     else:
-        for cause in _causes(told):
-            Out().say(_sentence(cause.name or f"job {cause.id}", cause))
-        for name, outcome in told.items():
-            Out().say(_sentence(name, outcome))
-    return 0 if all(isinstance(each, Job) and each.status.well for each in outcomes) else 1
+        causes = (each.cause for each in ends if isinstance(each, DependencyFailed))
+        failed = [await xqute.get(failure.id) for failure in report.failures]
+        failed += [cause for cause in causes if isinstance(cause, Job)]
+        tell(outcomes, {job.id: job for job in failed}, target.partition(":")[0])
+    return 0 if all(each.well for each in outcomes) else 1
+
+
+async def _begin(
+    place: Place, calls: CallSet, made: Mapping[str, Any], **how: Any
+) -> tuple[Xqute, list[Job | BaseException]]:
+    """Build the calls; returns what each came to, and by whom they were built."""
+    while True:
+        unfinished = await _unfinished(place, calls.file)
+        known = calls.calls.values()
+        xqute = Xqute(job_metadir=place.root, store=place.url, calls=known, **made, **unfinished)
+        builds = (xqute.build(call, **how) for call in calls.chosen.values())
+        ends = await asyncio.gather(*builds, return_exceptions=True)
+        if not any(isinstance(end, RunOwned) for end in ends):
+            return xqute, ends
+        # somebody else took the unfinished run up a moment ago: what is built there is waited for
+
+
+async def _outcome(xqute: Xqute, named: tuple[str, Call], end: Job | BaseException) -> Outcome:
+    """What the build of a call came to; raises what is no outcome of one call."""
+    name, call = named
+    if isinstance(end, (DependencyFailed, *REFUSALS)):
+        return Outcome(name, end)
+    if not isinstance(end, Job):
+        raise end
+    status = await xqute.status(call) if end.status.well and end.digest else None
+    return Outcome(name, end, status.why if status == OUTDATED and status is not None else "")
 
 
 async def _unfinished(place: Place, script: str) -> dict[str, Any]:
     """The run of this module that nobody runs and that has not ended, to go on with it."""
     if not await place.exists():
+        mention_other(place, script)
         return {}
     async with place.reading() as store:
         for row in (await store.runs(script))[:1]:
             if deserted(row) and (await Run.of(store, row)).standing is Standing.UNFINISHED:
                 return {"run": row.id, "resume": True}
     return {}
-
-
-def _causes(told: Mapping[str, Job | BaseException]) -> list[Job]:
-    """The jobs that kept others from being built, each once, but for those that are told of anyway."""
-    found = (each.cause for each in told.values() if isinstance(each, DependencyFailed))
-    causes = {cause.id: cause for cause in found if isinstance(cause, Job)}
-    for outcome in told.values():
-        if isinstance(outcome, Job):
-            causes.pop(outcome.id, None)
-    return list(causes.values())
-
-
-def _sentence(name: str, outcome: Job | BaseException) -> str:
-    if isinstance(outcome, DependencyFailed) and isinstance(cause := outcome.cause, Job):
-        return f"{name} was not built: it needs {cause.name or cause.title}, job {cause.id}"
-    if not isinstance(outcome, Job):
-        return f"{name} was not built: {outcome}"
-    if outcome.cached:
-        return f"{name} is up to date: job {outcome.id}"
-    return f"{name}: job {outcome.id}, {outcome.status.name}: {outcome.reason}"
-
-
-def _document(name: str, outcome: Job | BaseException) -> dict[str, Any]:
-    if not isinstance(outcome, Job):
-        return {"name": name, "job": None, "error": str(outcome)}
-    return {
-        "name": name,
-        "job": outcome.id,
-        "cached": outcome.cached,
-        "status": outcome.status.name.lower(),
-        "reason": reason_document(outcome.reason),
-        "used": dict(outcome.used),
-        "directory": outcome.directory,
-    }

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from xqute.calls import Call
 from xqute.errors import OptionError, XquteError
 from xqute.options import unknown
+
+from .options import METADIR
+from .place import Place
+
+log = logging.getLogger("xqute")
 
 
 class CallSet(NamedTuple):
@@ -32,7 +38,7 @@ class CallSet(NamedTuple):
     def of(cls, target: str) -> CallSet:
         """The calls that `path.py[:name,…]` or `package.module[:name,…]` names.
 
-        A name is that of the call, or of the variable that holds it.
+        A name is that of the call, or of the variable that holds it, alone or with others.
 
         Raises:
             XquteError: The module can't be imported; says where it fails.
@@ -40,35 +46,33 @@ class CallSet(NamedTuple):
         """
         path, _, names = target.partition(":")
         module = _import(path)
+        variables = {name: dict(_named(value)) for name, value in vars(module).items()}
         calls: dict[str, Call] = {}
-        variables: dict[str, Call] = {}
-        for variable, value in vars(module).items():
-            for call in _named(value):
-                name = str(call.naming and call.naming.name)
+        for found in variables.values():
+            for name, call in found.items():
                 if calls.setdefault(name, call) is not call:
                     raise OptionError(
                         f"{path} has two calls named {name!r}, {calls[name]!r} and {call!r}: "
                         "a name stands for one"
                     )
-                if value is call:
-                    variables[variable] = call
         if not calls:
             raise OptionError(f"{path} names no call: give one a name: publish = send().named('publish')")
-        known = {**variables, **calls}
-        wanted = [name.strip() for name in names.split(",") if name.strip()]
-        for name in wanted:
+        known = {**variables, **{name: {name: call} for name, call in calls.items()}}
+        chosen: dict[str, Call] = {}
+        for name in filter(None, map(str.strip, names.split(","))):
             if name not in known:
                 raise OptionError(unknown("call", name, sorted(calls)))
-        chosen = [known[name] for name in wanted] or list(calls.values())
-        file = os.path.abspath(module.__file__ or path)
-        return cls(file, calls, {str(call.naming and call.naming.name): call for call in chosen})
+            if not known[name]:
+                raise OptionError(f"{name} has no call with a name: give it one with .named('…')")
+            chosen.update(known[name])
+        return cls(os.path.abspath(module.__file__ or path), calls, chosen or calls)
 
 
-def _named(value: Any) -> Iterator[Call]:
-    """The named calls that a variable holds: itself, or in a list or a dictionary."""
+def _named(value: Any) -> Iterator[tuple[str, Call]]:
+    """The named calls that a variable holds, with their names: itself, or in a list or a dictionary."""
     if isinstance(value, Call):
         if value.naming is not None:
-            yield value
+            yield value.naming.name, value
     elif isinstance(value, (list, tuple)):
         for each in value:
             yield from _named(each)
@@ -80,6 +84,7 @@ def _named(value: Any) -> Iterator[Call]:
 def _import(path: str) -> ModuleType:
     """The module; a job finds it by the same name, since it looks where this process does."""
     if not path.endswith(".py"):
+        _refuse_no_module(path)
         sys.path.insert(0, os.getcwd())
         return _imported(path, path)
     file = os.path.abspath(path)
@@ -96,10 +101,37 @@ def _import(path: str) -> ModuleType:
     return module
 
 
+def _refuse_no_module(path: str) -> None:
+    """Say what is wrong with a name that Python can't import."""
+    imported = all(map(str.isidentifier, path.split(".")))
+    if os.path.isdir(path) and not (imported and os.path.exists(f"{path}/__init__.py")):
+        files = sorted(name for name in os.listdir(path) if name.endswith(".py"))
+        example = "calls.py" if "calls.py" in files else next(iter(files), "calls.py")
+        raise OptionError(f"{path} is a directory: name a file of it, such as {path.rstrip('/')}/{example}")
+    if not imported:
+        hint = f"did you mean {path}.py?" if os.path.isfile(f"{path}.py") else "give one, such as calls.py"
+        raise OptionError(f"{path!r} is neither a Python file nor the name of a module: {hint}")
+
+
 def _imported(name: str, path: str) -> ModuleType:
     try:
-        return import_module(name)
+        return importlib.import_module(name)
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-        raise XquteError(f"{path} can't be imported: {type(error).__name__}: {error}{where}") from error
+        told = str(error)
+        if isinstance(error, SyntaxError):
+            told = f"{error.msg}, at {error.filename}:{error.lineno}: {(error.text or '').strip()}"
+        elif frames := [each for each in traceback.extract_tb(error.__traceback__) if _is_theirs(each)]:
+            told += f", at {frames[-1].filename}:{frames[-1].lineno}"
+        raise XquteError(f"{path} can't be imported: {type(error).__name__}: {told}") from error
+
+
+def _is_theirs(frame: traceback.FrameSummary) -> bool:
+    """Whether it is neither of the import itself nor of this module."""
+    return not frame.filename.startswith("<frozen") and frame.filename not in {__file__, importlib.__file__}
+
+
+def mention_other(place: Place, file: str) -> None:
+    """Nothing is known here: say so where results are beside the module, which a user may mean."""
+    there = os.path.relpath(os.path.join(os.path.dirname(file), METADIR))
+    if place == Place.of(METADIR, None) and os.path.exists(os.path.join(there, "xqute.db")):
+        log.warning("there is nothing in %s yet, but in %s: --metadir %s means that", METADIR, there, there)

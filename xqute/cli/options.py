@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import rich_click as click
@@ -12,6 +13,9 @@ from xqute.options import seconds, unknown
 from xqute.states import JobStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: Where jobs are when nobody says otherwise.
+METADIR: Final = "./.xqute"
 
 #: Words that stand for several statuses.
 SEVERAL: Final = {
@@ -50,6 +54,24 @@ def _is_number(value: str) -> bool:
     return value.replace(".", "", 1).isdecimal()
 
 
+def assignments(values: Sequence[str], example: str) -> dict[str, Any]:
+    """Words like NAME=VALUE; a value is JSON where it reads as that, else a text."""
+    found = {}
+    for value in values:
+        name, sign, text = value.partition("=")
+        if not (sign and name.strip()):
+            raise click.BadParameter(f"{value!r}: give a name and a value, as in {example}")
+        found[name.strip()] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def where(command: F) -> F:
     """Which jobs are meant: the options `--metadir` and `--store`, and the form of the answer."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -58,7 +80,7 @@ def where(command: F) -> F:
         "--metadir",
         metavar="PATH",
         envvar="XQUTE_METADIR",
-        default="./.xqute",
+        default=METADIR,
         show_default=True,
         show_envvar=True,
         help="Where the directories of jobs are.",

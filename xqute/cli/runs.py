@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from xqute.job import Job
 from xqute.metadir import read_news
-from xqute.owner import Owner, OwnerPresence, presence_of
+from xqute.owner import Owner, OwnerPresence
 from xqute.printable import printable
 from xqute.states import FileState, JobStatus
 from xqute.store import Row, RunRow, Store
@@ -42,7 +42,7 @@ class Run(NamedTuple):
         """The run of a row, as it stands now."""
         found = await store.counts(row.id)
         counts = {JobStatus(status): count for status, count in sorted(found.items()) if count}
-        return cls(row, counts, judge(row, presence(row), counts))
+        return cls(row, counts, judge(row.presence(time.time()), counts))
 
     @property
     def unfinished(self) -> int:
@@ -86,18 +86,13 @@ async def run_of(store: Store, job: Row) -> RunRow | None:
     return next((run for run in await store.runs() if run.id == job.run), None)
 
 
-def presence(row: RunRow) -> OwnerPresence | None:
-    """Whether the manager of a run lives; None when nobody owns it."""
-    return presence_of(row.owner, row.lease, time.time()) if row.state == "owned" else None
-
-
 def manager(row: RunRow) -> str:
     """Who owns a run, as a sentence names it."""
     owner = Owner.parse(row.owner)
     return "a process that left in order" if owner is None else owner.told
 
 
-def judge(row: RunRow, owner: OwnerPresence | None, counts: Mapping[JobStatus, int]) -> Standing:
+def judge(owner: OwnerPresence | None, counts: Mapping[JobStatus, int]) -> Standing:
     """How a run stands, from what is known of its manager and of its jobs."""
     if owner is OwnerPresence.ALIVE:
         return Standing.RUNNING
@@ -108,7 +103,7 @@ def judge(row: RunRow, owner: OwnerPresence | None, counts: Mapping[JobStatus, i
 
 def deserted(row: RunRow | None) -> bool:
     """Whether nobody runs the jobs of a run, for sure."""
-    return row is None or presence(row) not in {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
+    return row is None or not row.lives(time.time())
 
 
 def meanwhile(job: Job) -> str:

@@ -14,8 +14,8 @@ from xqute.job import Job
 from xqute.producer import Xqute
 from xqute.rules.freshness import NOT_BUILT, BuildStatus
 
-from .calls import CallSet
-from .forms import Out, clock, iso, print_json, print_table
+from .calls import CallSet, mention_other
+from .forms import Out, clock, iso, print_json, print_table, show_warnings
 from .options import where
 from .place import Place
 
@@ -29,7 +29,8 @@ WIDE: Final = 120
 @click.command(
     help="""Say which results of named calls are up to date.
 
-The calls are those of a Python module. Nothing is run.
+The calls are those of a Python module. Nothing is run. Jobs are looked for in ./.xqute below the current
+directory, wherever the module is.
 
 \b
 Examples:
@@ -42,6 +43,7 @@ Examples:
 @where
 def command(calls: str, metadir: str, store: str | None, *, as_json: bool) -> None:
     """Tell how calls stand."""
+    show_warnings()
     asyncio.run(_tell(Place.of(metadir, store), CallSet.of(calls), as_json=as_json))
 
 
@@ -52,6 +54,8 @@ async def _tell(place: Place, calls: CallSet, *, as_json: bool) -> None:
         xqute = Xqute(job_metadir=place.root, store=place.url, calls=calls.calls.values())
         found = {name: await xqute.status(call) for name, call in calls.chosen.items()}
         latest = {name: await xqute.get(status.latest) for name, status in found.items() if status.latest}
+    else:
+        mention_other(place, calls.file)
     if as_json:
         told = [document(calls.chosen[name], found[name], latest.get(name)) for name in found]
         print_json({"metadir": place.root, "module": calls.file, "calls": told})

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 from ..job import Job
 from ..options import JobOptions
-from ..owner import OwnerPresence, presence_of
 from ..printable import listed
 from ..rules.limits import PLAIN, Kind, Spare, choose, needs_of
 from ..states import JobStatus, Reason, WaitReason
@@ -116,19 +115,13 @@ class Holders:
         for run, jobs in found.items():
             if not jobs:
                 continue
-            gone = run in runs and self._gone(runs[run])
+            gone = run in runs and not runs[run].lives(self._now)
             holders.append({"run": run, "jobs": list(jobs), "gone": gone})
             told.append(_sentence(jobs, "" if run == mine else run, f"xqute resume {run}" if gone else ""))
         if not told:
             return reason  # claimed a moment ago: the store does not say yet by whom
         message = f"held by {'; '.join(told)}"
         return Reason(reason.code, {**reason.detail, "holders": holders, "message": message})
-
-    def _gone(self, run: RunRow) -> bool:
-        """Whether nobody runs a run's jobs any more."""
-        owner = run.owner if run.state == "owned" else ""
-        living = {OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE}
-        return presence_of(owner, run.lease, self._now) not in living
 
 
 def _claim(row: Row) -> Claim:

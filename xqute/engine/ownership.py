@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..crash import crash_point
 from ..errors import RunNotFound, RunOwned
-from ..owner import Owner, OwnerPresence, presence_of
+from ..owner import Owner, OwnerPresence
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
 from ..store import RunRow
@@ -170,8 +170,8 @@ class Ownership:
     def _living_owner(self, row: RunRow) -> str | None:
         """The owner as a sentence names it; None when the run may be taken."""
         owner = Owner.parse(row.owner)
-        presence = presence_of(row.owner, row.lease, self._room.now())
-        if owner is None or presence not in (OwnerPresence.ALIVE, OwnerPresence.ELSEWHERE):
+        presence = row.presence(self._room.now())
+        if owner is None or presence is None or not presence.may_live:
             return None
         if presence is OwnerPresence.ELSEWHERE:
             return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"

@@ -88,9 +88,9 @@ def no_bar_is_left():
     assert Bar.shown is None
 
 
-async def play(run, out, *jobs):
+async def play(run, out, *jobs, **options):
     """A session in which these jobs fail."""
-    console = Console(run, out)
+    console = Console(run, out, **options)
     await console.on_init(None)
     await asyncio.sleep(0)
     for job in jobs:
@@ -217,6 +217,16 @@ async def test_the_closing_lines_say_how_it_ended(run):
     assert "xqute:   job 10 (no 9): EXIT 3\nxqute:   and 2 more failed\n" in shown
     assert "xqute: stopped: halted because job 7 failed\n" in shown
     assert shown.endswith(f"xqute: job directories: {run.metadir}/<job>\n")
+
+
+@pytest.mark.parametrize("out", [screen, pipe])
+async def test_who_tells_of_failures_himself_has_them_counted_only(run, out):
+    run.counts = {JobStatus.FAILED: 2}
+
+    shown = await play(run, out(), run.failed_job("sad"), run.failed_job("mad"), failures=False)
+
+    assert "failed" in shown
+    assert not any(word in shown for word in ("sad", "mad", "EXIT", "more"))
 
 
 async def test_a_job_that_was_tried_again_and_ended_well_is_no_failure_at_the_end(run):

@@ -58,8 +58,8 @@ class Console:
 
     name: Final = "console"
 
-    def __init__(self, xqute: Watched, out: RichConsole | None = None) -> None:
-        """Show nothing yet; `out` is stderr unless told otherwise."""
+    def __init__(self, xqute: Watched, out: RichConsole | None = None, *, failures: bool = True) -> None:
+        """Show nothing yet; `out` is stderr unless told otherwise, `failures`: tell of each."""
         self._xqute = xqute
         self._out = out
         self._display: Display | None = None
@@ -70,7 +70,8 @@ class Console:
         self._failed: list[Told] = []
         self._news: list[Told] = []
         self._untold = 0
-        self._left = TOLD_PER_RUN
+        self._left = TOLD_PER_RUN if failures else 0
+        self._closing = CLOSING_FAILURES if failures else 0
 
     @simplug.impl
     async def on_init(self, scheduler: Scheduler) -> None:
@@ -84,7 +85,7 @@ class Console:
     async def on_job_failed(self, scheduler: Scheduler, job: Job) -> None:
         self._retries += job.will_retry
         tellable = len(self._news) < min(TOLD_PER_LOOK, self._left)
-        closing = not job.will_retry and len(self._failed) < CLOSING_FAILURES
+        closing = not job.will_retry and len(self._failed) < self._closing
         if tellable or closing:
             told = Told(job, str(job.reason), job.will_retry, "".join(job.stderr_tail()[-1:]))
             self._failed += [told] * closing

@@ -1,0 +1,121 @@
+"""What builds came to, in sentences: how each call stands, what failed and where, and what to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from shlex import quote
+from typing import Any, NamedTuple
+
+from xqute.errors import DependencyFailed, MissingDependencies, XquteError
+from xqute.job import Job
+from xqute.printable import LISTED, printable
+from xqute.rules.remedies import remedy
+from xqute.states import JobStatus
+from xqute.wanted import Protected
+
+from .forms import Out, reason_document
+
+#: What keeps one call from being built, and none of the others.
+REFUSALS = (Protected, MissingDependencies)
+
+
+class Outcome(NamedTuple):
+    """What the build of a call came to.
+
+    Attributes:
+        name: The call's.
+        end: Its job, or why there is none.
+        outdated: Why its result is outdated all the same; empty: it is not.
+    """
+
+    name: str
+    end: Job | XquteError
+    outdated: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether its result is there."""
+        return isinstance(self.end, Job) and self.end.status.well
+
+    def lines(self, module: str) -> Iterator[str]:
+        """How it stands."""
+        end = self.end
+        if isinstance(end, DependencyFailed) and isinstance(cause := end.cause, Job):
+            yield f"{self.name} was not built: it needs {cause.name or cause.title}, job {cause.id}"
+        elif not isinstance(end, Job):
+            yield f"{self.name} was not built: {end}"
+        elif not end.cached:
+            yield from told(end, module, self.outdated)
+        elif self.outdated:
+            yield f"{self.name} is left as it is, job {end.id}, and is outdated: {self.outdated}"
+        else:
+            yield f"{self.name} is up to date: job {end.id}"
+
+    def refusal(self, module: str) -> str:
+        """Why nobody tried to build it, and what to do; empty: somebody did."""
+        if isinstance(self.end, Protected):
+            again = _again(module, self.name, "--force")
+            return f"{self.name} was not built: it is protected, and outdated ({self.end.why}); {again}"
+        if isinstance(self.end, MissingDependencies):
+            missing = ", ".join(self.end.names)
+            return (
+                f"{self.name} was not built: there is no result of {missing}; "
+                "build that first, or give --deps missing"
+            )
+        return ""
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON."""
+        if not isinstance(self.end, Job):
+            return {"name": self.name, "job": None, "error": str(self.end)}
+        return {
+            "name": self.name,
+            "job": self.end.id,
+            "cached": self.end.cached,
+            "status": self.end.status.name.lower(),
+            "reason": reason_document(self.end.reason),
+            "outdated": self.outdated,
+            "used": dict(self.end.used),
+            "directory": self.end.directory,
+        }
+
+
+def told(job: Job, module: str, outdated: str = "") -> Iterator[str]:
+    """How a job ended; where it did not end well, also where its files are and what to do."""
+    name, reason = job.status.name, str(job.reason)
+    end = reason if reason.startswith(name) else f"{name}: {reason}"
+    more = f"; it is outdated: {outdated}" if outdated else ""
+    yield f"{job.name or job.title}: job {job.id}, {end}{more}"
+    if not job.status.well:
+        killed = job.name and job.status is JobStatus.KILLED
+        yield f"  {job.directory}"
+        yield f"  → {_again(module, job.name) if killed else remedy(job.status, job.reason, job.id)}"
+
+
+def _again(module: str, name: str, *options: str) -> str:
+    """What builds a call again."""
+    return f"`{' '.join(('xqute build', quote(f'{module}:{name}'), *options))}` builds it again"
+
+
+def tell(outcomes: Iterable[Outcome], failed: Mapping[int, Job], module: str) -> None:
+    """Say each thing once: other jobs that failed, each call, and on stderr what nobody tried to build."""
+    out = Out()
+    outcomes = list(outcomes)
+    goals = {each.end.id for each in outcomes if isinstance(each.end, Job)}
+    others = [job for id_, job in failed.items() if id_ not in goals]
+    for job in others[:LISTED]:
+        _say(out, told(job, module))
+    if len(others) > LISTED:
+        out.say(f"and {len(others) - LISTED} more jobs failed: `xqute ls --status failed`")
+    refused = [sentence for each in outcomes if (sentence := each.refusal(module))]
+    for each in outcomes:
+        if not each.refusal(module):
+            _say(out, each.lines(module))
+    for sentence in refused:
+        print(f"xqute: {printable(sentence)}", file=sys.stderr)
+
+
+def _say(out: Out, lines: Iterable[str]) -> None:
+    for line in lines:
+        out.say(line)
