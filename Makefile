@@ -33,15 +33,24 @@ test: $(VENV)/.dev ## lint, types, and every test
 	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) --no-print-directory tests) || exit $$?; \
 	[ $$lint -eq 0 ] || { echo 'the tests passed, lint did not: see above, or make check' >&2; exit 1; }
 
-# Real clusters take their time and hardly any processor: their tests run beside all others.
+# Tests wait for most of their time, for processes, files and clocks; those at real clusters do hardly
+# anything else. So three parts of them run side by side. What two of them print comes after the first,
+# and the last line says what failed.
+TESTS_FIRST := tests/acceptance tests/cli tests/conformance tests/engine
+TESTS_LIVE  := tests/live
 .PHONY: tests
 tests: $(VENV)/.dev
-	@log=$$(mktemp) || exit 1; \
-	$(BIN)/python -m pytest -p no:cacheprovider tests/live >"$$log" 2>&1 & live=$$!; \
-	all=0; $(BIN)/python -m pytest --ignore=tests/live || all=$$?; \
-	clusters=0; wait $$live || clusters=$$?; \
-	echo 'beside them, at real clusters (tests/live):'; cat "$$log"; rm -f "$$log"; \
-	[ $$all -eq 0 ] && [ $$clusters -eq 0 ]
+	@logs=$$(mktemp -d) || exit 1; failed=; \
+	part() { $(BIN)/python -m pytest -p no:cacheprovider "$$@"; }; \
+	part $(TESTS_LIVE) >"$$logs/live" 2>&1 & live=$$!; \
+	part $(patsubst %,--ignore=%,$(TESTS_FIRST) $(TESTS_LIVE)) >"$$logs/others" 2>&1 & others=$$!; \
+	part $(TESTS_FIRST) || failed=' $(TESTS_FIRST)'; \
+	wait $$others || failed="$$failed, the others"; \
+	echo 'beside them, all others:'; cat "$$logs/others"; \
+	wait $$live || failed="$$failed, $(TESTS_LIVE)"; \
+	echo 'beside them, at real clusters ($(TESTS_LIVE)):'; cat "$$logs/live"; \
+	rm -rf "$$logs"; \
+	[ -z "$$failed" ] || { echo "failed, see above:$${failed#,}" >&2; exit 1; }
 
 check: lint ## lint, types, and the tests of the architecture: seconds
 	@$(BIN)/python -m pytest tests/architecture

@@ -5,6 +5,8 @@ import os
 import re
 import secrets
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +62,14 @@ def here(tmp_path, monkeypatch):
     traces.mkdir()
     monkeypatch.setenv("HERE", str(traces))
     return traces
+
+
+@pytest.fixture
+def anybodys():
+    """A directory of which every user may make use: a pytest that starts takes that from its own again."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        yield Path(directory)
 
 
 @pytest.fixture

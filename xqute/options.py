@@ -79,8 +79,8 @@ class JobOptions:
     @property
     def grows(self) -> bool:
         """Whether it takes something else in another attempt."""
-        given = (self.cpus, self.mem, self.gpus, *(item for _, item in self.resources))
-        return any(len(item) > 1 for item in given)
+        longest = max(len(self.cpus), len(self.mem), len(self.gpus))
+        return longest > 1 or any(len(item) > 1 for _, item in self.resources)
 
 
 OPTION_NAMES: Final = frozenset(field.name for field in fields(JobOptions))

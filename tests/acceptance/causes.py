@@ -68,6 +68,11 @@ class Stage:
         self.go()
         return job
 
+    async def to_its_end(self, call: Any) -> AsyncIterator[Job]:
+        """Provoke how a job ends that is told to go on."""
+        async with self.xqute() as xqute:
+            yield await self.gone_on(await xqute.push(call))
+
 
 Provoked = AbstractAsyncContextManager[Job]
 
@@ -374,23 +379,20 @@ async def it_was_asked_to_stop_and_goes_on(stage):
 
 
 @ends("EXIT", r"EXIT 3", "xqute logs")
-async def a_command_fails(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(stage.stays("exit 3")))
+def a_command_fails(stage):
+    return stage.to_its_end(stage.stays("exit 3"))
 
 
 @ends("EXIT", r"EXIT 127: command not found", "PATH")
-async def a_program_is_not_there(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(stage.stays("exec no-such-program")))
+def a_program_is_not_there(stage):
+    return stage.to_its_end(stage.stays("exec no-such-program"))
 
 
 @ends("EXIT", r"EXIT 126: the command can't be executed, or its working directory is missing", "chmod")
-async def a_program_can_not_be_executed(stage):
+def a_program_can_not_be_executed(stage):
     program = stage.here / "program"
     program.write_text("#!/bin/sh\n")
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(stage.stays(f"exec '{program}'")))
+    return stage.to_its_end(stage.stays(f"exec '{program}'"))
 
 
 @ends("EXIT", r"EXIT 126: .*working directory is missing", "cwd=")
@@ -400,44 +402,38 @@ async def its_directory_is_not_there(stage):
 
 
 @ends("EXIT", r"EXIT 1: ValueError: there is no sequence", "xqute logs")
-async def a_call_raises(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(ends_by("raising")))
+def a_call_raises(stage):
+    return stage.to_its_end(ends_by("raising"))
 
 
 @ends("EXIT", r"EXIT 0: its process ended without leaving a result", "xqute logs")
-async def a_call_leaves_without_a_result(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(ends_by("leaving")))
+def a_call_leaves_without_a_result(stage):
+    return stage.to_its_end(ends_by("leaving"))
 
 
 @ends("EXIT", r"EXIT 1: .*pickle", "xqute logs")
-async def a_call_returns_what_can_not_be_sent(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(ends_by("returning a lock")))
+def a_call_returns_what_can_not_be_sent(stage):
+    return stage.to_its_end(ends_by("returning a lock"))
 
 
 @ends("SKIPPED", r"SKIPPED: nothing new", "nothing")
-async def it_has_nothing_to_do(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(ends_by("skipping")))
+def it_has_nothing_to_do(stage):
+    return stage.to_its_end(ends_by("skipping"))
 
 
 @ends(
     "REQUIRE_REFUSED", r"REQUIRE_REFUSED: it requires job \d+ .*, which waits for it", "mend what it asks for"
 )
-async def it_asks_for_itself(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(ends_by("asking for itself")))
+def it_asks_for_itself(stage):
+    return stage.to_its_end(ends_by("asking for itself"))
 
 
 # Ended from outside
 
 
 @ends("SIGNAL", r"SIGNAL 11", "crashed")
-async def a_command_crashes(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(stage.stays("kill -SEGV $$")))
+def a_command_crashes(stage):
+    return stage.to_its_end(stage.stays("kill -SEGV $$"))
 
 
 @ends("SIGNAL", r"SIGNAL 9.*wrapper of the job was killed by signal 9", "memory", where=("local",))
@@ -494,9 +490,8 @@ async def its_wrapper_is_killed_at_the_cluster(stage):
 
 
 @ends("LOST", r"LOST: its wrapper exited with \d+ and left no status", "run it again", where=("local",))
-async def its_directory_is_removed_while_it_runs(stage):
-    async with stage.xqute() as xqute:
-        yield await stage.gone_on(await xqute.push(stage.stays('cd /; rm -rf "$XQUTE_JOB_METADIR"')))
+def its_directory_is_removed_while_it_runs(stage):
+    return stage.to_its_end(stage.stays('cd /; rm -rf "$XQUTE_JOB_METADIR"'))
 
 
 class TellsHalf(Job):

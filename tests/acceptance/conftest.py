@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.places import Place, toy_slurm
 from xqute import Job, Xqute
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -67,6 +71,19 @@ def marked():
         return found
 
     return find
+
+
+def run_as_user(file, *arguments, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a program in a folder as a user would; a warning is an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", file, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 async def until(condition, seconds: float = 30.0) -> None:

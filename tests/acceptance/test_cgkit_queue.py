@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance import tasks
-from tests.acceptance.conftest import until
+from tests.acceptance.conftest import run_as_user, until
 from tests.acceptance.tasks import step
 from xqute import DependencyFailed, Job, JobStatus, cmd, current_job, simplug, task
 
@@ -29,15 +29,7 @@ def queue(tmp_path):
     """Run the example in a folder of its own, as a user would; what it printed."""
 
     def run(*arguments) -> list[str]:
-        ended = subprocess.run(
-            [sys.executable, "-W", "error", EXAMPLE, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ended = run_as_user(EXAMPLE, *arguments, cwd=tmp_path)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout.splitlines()
 

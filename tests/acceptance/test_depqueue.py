@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance import tasks
-from tests.acceptance.conftest import until
+from tests.acceptance.conftest import run_as_user, until
 from tests.acceptance.tasks import leaf, middle, step, top
 from xqute import DependencyFailed, JobFailed, JobStatus, simplug
 
@@ -38,15 +38,7 @@ def depqueue(tmp_path):
     """Run the example in a folder of its own, as a user would."""
 
     def run(*arguments) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-W", "error", EXAMPLE, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_as_user(EXAMPLE, *arguments, cwd=tmp_path)
 
     return run
 

@@ -5,18 +5,15 @@ import functools
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance import tasks
-from tests.acceptance.conftest import until
+from tests.acceptance.conftest import run_as_user, until
 from tests.acceptance.tasks import add, show, step
 from xqute import DependencyFailed, Job, JobStatus, Scheduler, Xqute, cmd, simplug
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -59,15 +56,7 @@ if __name__ == '__main__':
 
 def run_program(folder: Path, source: str) -> subprocess.CompletedProcess:
     (folder / "toy.py").write_text(source)
-    return subprocess.run(
-        [sys.executable, "-W", "error", "toy.py"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_as_user("toy.py", cwd=folder)
 
 
 def test_the_toy_example_runs_as_it_stands_and_says_nothing(tmp_path):

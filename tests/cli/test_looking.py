@@ -296,12 +296,17 @@ def test_a_job_that_waits_for_a_limit_is_told_who_holds_it_in_any_run(place, cal
     ]
 
 
-def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call) -> None:
+def has_the_limit_of_the_other(place, status) -> None:
+    """Job 1, of a run whose manager is dead, has what job 2 waits for."""
     place.run("crashed", owner=dead())
     place.run(owner=living(), created=THEN + 1)
-    place.job(JobStatus.RUNNING, run="crashed", limit=("align", 1), reason=Reason("RUNNING"))
+    place.job(status, run="crashed", limit=("align", 1), reason=Reason("ACCEPTED"))
     place.hold(1)
     place.job(JobStatus.QUEUED, limit=("align", 1), reason=Reason("ACCEPTED"))
+
+
+def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call) -> None:
+    has_the_limit_of_the_other(place, JobStatus.RUNNING)
 
     assert (
         "limit align 1/1: held by job 1 of run crashed, whose manager is gone: `xqute resume crashed`"
@@ -310,11 +315,7 @@ def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call)
 
 
 def test_a_job_that_was_claimed_and_not_handed_over_yet_holds_its_limit_too(place, call) -> None:
-    place.run("crashed", owner=dead())
-    place.run(owner=living(), created=THEN + 1)
-    place.job(JobStatus.QUEUED, run="crashed", limit=("align", 1), reason=Reason("ACCEPTED"))
-    place.hold(1)
-    place.job(JobStatus.QUEUED, limit=("align", 1), reason=Reason("ACCEPTED"))
+    has_the_limit_of_the_other(place, JobStatus.QUEUED)
 
     assert "held by job 1 of run crashed, whose manager is gone" in call("why", 2).out
 

@@ -31,10 +31,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from tests.crash.keeping import KILLED, ROOT, processes_of
+from tests.crash.keeping import KILLED, ROOT, processes_of, stored
 from xqute import Call, Job, JobStatus, Scheduler, Xqute, cmd, current_job, simplug, task
-from xqute.store import Query, Row
-from xqute.stores.sqlite import SqliteStore
+from xqute.store import Row
 from xqute.work import Work
 
 #: One line per execution and one per good end, told by the job itself; so is a second one at the same time.
@@ -374,7 +373,7 @@ class Round:
     def check(self) -> None:
         """Nothing was lost, nothing ran twice, and what is told is what happened."""
         tally = self.tally
-        token, rows = asyncio.run(stored(self.directory / "meta"))
+        token, rows = stored(self.directory / "meta")
         good, ran = self.counted("good"), self.counted("executions")
         tally.jobs += self.wanted.total()
         tally.executions += ran.total()
@@ -407,16 +406,6 @@ class Round:
 def name_of(row: Row) -> str:
     work = Work.from_json(row.call)
     return work.options.title if work.function else str(work.cmd[5])
-
-
-async def stored(metadir: Path) -> tuple[str, list[Row]]:
-    """The store's token and all its rows."""
-    store = SqliteStore(metadir / "xqute.db", readonly=True)
-    await store.open()
-    try:
-        return store.token, await store.page(Query(limit=100_000))
-    finally:
-        await store.close()
 
 
 def becomes(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

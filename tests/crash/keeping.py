@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.crash.work import ASKING, BUILT, GOOD, TREE, name_of
 from tests.traces import processes_with
 from xqute import JobStatus
-from xqute.store import Query, Row
+from xqute.store import Query, Row, every_row
 from xqute.stores.sqlite import SqliteStore
 from xqute.work import Work
 
@@ -36,19 +37,38 @@ def session(directory: Path, *, crash: str = "", seconds: float = 0.0) -> int:
     return done.returncode
 
 
-def stored(metadir: Path) -> tuple[str, dict[str, Row], int]:
-    """The token of the store, its rows by the names of their jobs, and how many there are."""
+def chaos(*arguments: str, seconds: float) -> str:
+    """What managers say at last that were killed at random, which must end well within these seconds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.chaos", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    print(done.stdout)  # the seed, for whoever wants the same again
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def stored(metadir: Path) -> tuple[str, list[Row]]:
+    """The token of the store, and all its rows."""
 
     async def read():
         store = SqliteStore(metadir / "xqute.db", readonly=True)
         await store.open()
         try:
-            return store.token, await store.page(Query(limit=10_000))
+            return store.token, [row async for row in every_row(store, Query(limit=10_000))]
         finally:
             await store.close()
 
-    token, rows = asyncio.run(read())
-    return token, {name_of(Work.from_json(row.call)): row for row in rows}, len(rows)
+    return asyncio.run(read())
+
+
+def by_name(rows: Sequence[Row]) -> dict[str, Row]:
+    """Rows by the names of their jobs."""
+    return {name_of(Work.from_json(row.call)): row for row in rows}
 
 
 def processes_of(token: str) -> dict[int, str]:
@@ -62,7 +82,8 @@ def executions(directory: Path) -> Counter:
 
 def check(directory: Path) -> None:
     """Nothing was lost, nothing ran twice, and what is told is what happened."""
-    token, rows, count = stored(directory / "meta")
+    token, kept = stored(directory / "meta")
+    rows = by_name(kept)
     ran = executions(directory)
     hooks = {tuple(line.split()[:2]) for line in (directory / "hooks").read_text().splitlines()}
     assert not (directory / "overlaps").exists(), (directory / "overlaps").read_text()
@@ -77,7 +98,7 @@ def check(directory: Path) -> None:
     assert rows["endless"].status == JobStatus.KILLED
     assert {("failed", "fails"), ("killed", "endless")} <= hooks
     assert {hook for hook in hooks if hook[0] == "queued"} == {("queued", name) for name in rows}
-    assert len(rows) == count, "a job was accepted twice"
+    assert len(rows) == len(kept), "a job was accepted twice"
     for row in rows.values():
         check_files(directory / "meta" / str(row.id), row.start)
 

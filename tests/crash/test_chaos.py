@@ -1,29 +1,17 @@
 """However often and whenever the manager dies: nothing is lost, nothing runs twice, nothing hangs."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 
-from tests.crash import chaos
+from tests.crash import chaos, keeping
 from tests.crash.chaos import Round, Tally
-from tests.crash.keeping import ROOT
 
 
 def test_a_manager_that_dies_again_and_again_loses_nothing_repeats_nothing_and_never_hangs() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.chaos", "--seconds", "15", "--jobs", "150"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    told = keeping.chaos("--seconds", "15", "--jobs", "150", seconds=240)
 
-    print(done.stdout)  # the seed, for whoever wants the same again
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in done.stdout
+    assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in told
 
 
 # What is broken is counted

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,15 +62,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def place():
-    """A directory that the other user may write."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        os.chown(directory, UID, UID)
-        yield Path(directory)
-
-
 def carriers(program: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -85,22 +75,22 @@ def carriers(program: str) -> list[int]:
 @pytest.mark.live
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a program that becomes root")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_a_process_of_another_user_that_can_not_be_killed_is_named_and_stays_killing(place):
-    (place / "root.c").write_text(BECOMES_ROOT)
-    made = place / "becomes root"
-    subprocess.run(["cc", "-o", made, place / "root.c"], check=True, capture_output=True)
+def test_a_process_of_another_user_that_can_not_be_killed_is_named_and_stays_killing(anybodys):
+    (anybodys / "root.c").write_text(BECOMES_ROOT)
+    made = anybodys / "becomes root"
+    subprocess.run(["cc", "-o", made, anybodys / "root.c"], check=True, capture_output=True)
     made.chmod(0o4755)
     with subprocess.Popen(
-        [sys.executable, "-c", WARM + PROGRAM, place, str(UID)],
-        cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", WARM + PROGRAM, anybodys, str(UID)],
+        cwd=anybodys, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as program:  # fmt: skip
         try:
-            wait_for(lambda: (place / "told").exists() or program.poll() is not None)
+            wait_for(lambda: (anybodys / "told").exists() or program.poll() is not None)
             pids = carriers(str(made))
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
-            (place / "gone").touch()
+            (anybodys / "gone").touch()
             out, log = program.communicate(timeout=30)
         finally:
             program.kill()

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 from tests import waiting
-from xqute import Xqute
+from xqute import JobStatus, Xqute
 
 HERE = Path(__file__).parent
 SECONDS = 120
@@ -54,6 +55,33 @@ async def stop_all(xq, here):
     async with asyncio.timeout(SECONDS):
         await running
     return time.monotonic() - began
+
+
+async def waits_too_long(xq, several, said):
+    """Each of several jobs says so, once; what stands for NUMBER in that, that of the first."""
+    jobs = await xq.push_many([["true"]] * several, retries=0)
+    async with asyncio.timeout(SECONDS):
+        await xq.run_until_complete()
+
+    number = re.split("[._]", jobs[0].uid)[0]
+    assert {str(job.reason) for job in jobs} == {
+        f"PENDING_TIMEOUT after 2 s: {said.replace('NUMBER', number)}"
+    }
+    assert {(job.status, job.start) for job in jobs} == {(JobStatus.FAILED, 1)}
+    return number
+
+
+async def is_killed_as(xq, number):
+    """Kill a job that runs, and that has the number of another by then; returns its own."""
+    job = await xq.push("sleep 60")
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: job.status is JobStatus.RUNNING)
+        ours, job.uid = job.uid, number
+        await job.kill()
+        await asyncio.wait([job.as_task()])
+
+    assert job.status is JobStatus.KILLED
+    return ours
 
 
 @contextlib.contextmanager

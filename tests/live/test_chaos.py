@@ -1,11 +1,10 @@
 """Managers at real clusters that are killed at random while the controller comes and goes."""
 
 import subprocess
-import sys
 
 import pytest
 
-from tests.crash.keeping import ROOT
+from tests.crash.keeping import chaos
 
 pytestmark = pytest.mark.live
 
@@ -24,29 +23,15 @@ def sge(sge_clients):
     subprocess.run(["qdel", "-u", "root"], check=False)
 
 
-def chaos(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.chaos", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    print(done.stdout)  # the seed, for whoever wants the same again
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()[-1]
-
-
 def test_nothing_is_lost_and_nothing_runs_twice_at_a_slurm_that_comes_and_goes(slurm):
-    told = chaos("--scheduler", "slurm", "--seconds", "15", "--jobs", "150")
+    told = chaos("--scheduler", "slurm", "--seconds", "15", "--jobs", "150", seconds=400)
 
     assert " outages, " in told
     assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in told
 
 
 def test_nothing_is_lost_and_nothing_runs_twice_at_a_grid_engine_that_comes_and_goes(sge):
-    told = chaos("--scheduler", "sge", "--seconds", "8", "--jobs", "60")
+    told = chaos("--scheduler", "sge", "--seconds", "8", "--jobs", "60", seconds=400)
 
     assert " outages, " in told
     assert "lost 0, overlapping starts 0, hangs 0, repeated good executions 0" in told

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.live.clusters import SECONDS, run, trying_twice, until
+from tests.live.clusters import SECONDS, is_killed_as, run, trying_twice, waits_too_long
+from tests.waiting import until
 from xqute import JobStatus
 from xqute.schedulers.sge import SgeScheduler
 
@@ -35,15 +36,9 @@ def listed(number):
 )
 async def test_jobs_that_wait_too_long_are_taken_back(make, options, several, said):
     xq = make(scheduler_pending_timeout="2s", **options)
-    jobs = await xq.push_many([["true"]] * several, retries=0)
 
-    async with asyncio.timeout(SECONDS):
-        await xq.run_until_complete()
+    number = await waits_too_long(xq, several, said)
 
-    number = jobs[0].uid.partition(".")[0]
-    expected = f"PENDING_TIMEOUT after 2 s: {said.replace('NUMBER', number)}"
-    assert {str(job.reason) for job in jobs} == {expected}
-    assert {(job.status, job.start) for job in jobs} == {(JobStatus.FAILED, 1)}
     assert xq.scheduler.commands["qdel"] == 1
     assert listed(number) == []
 
@@ -65,19 +60,14 @@ async def test_a_job_that_was_deleted_by_hand_while_it_waited_is_not_tried_again
     assert xq.scheduler.commands["qsub"] == 1
 
 
-async def test_a_number_that_is_a_strangers_is_not_deleted(make, tmp_path, monkeypatch):
+async def test_a_number_that_is_a_strangers_is_not_deleted(make, monkeypatch):
     monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
     stranger = run("qsub", "-terse", "-h", "-o", "/dev/null", "-e", "/dev/null", "-b", "y", "true").strip()
     xq = make()
-    job = await xq.push(f"touch '{tmp_path}/began'; sleep 60")
-    async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: job.status is JobStatus.RUNNING)
-        ours, job.uid = job.uid, stranger
-        await job.kill()
-        await asyncio.wait([job.as_task()])
+
+    ours = await is_killed_as(xq, stranger)
     found = listed(stranger)
     run("qdel", ours, stranger)
 
-    assert job.status is JobStatus.KILLED
     assert found == ["hqw"]
     assert xq.scheduler.commands["qdel"] == 0

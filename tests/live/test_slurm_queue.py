@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.live.clusters import SECONDS, run, trying_twice, until
+from tests.live.clusters import SECONDS, is_killed_as, run, trying_twice, until, waits_too_long
 from xqute import JobStatus
 from xqute.schedulers.slurm import SlurmScheduler
 
@@ -29,33 +29,24 @@ def states(*numbers):
 @pytest.mark.parametrize("several", [1, 3])
 async def test_jobs_that_wait_too_long_are_taken_back(make, several):
     xq = make(slurm_hold=True, scheduler_pending_timeout="2s")
-    jobs = await xq.push_many([["true"]] * several, retries=0)
 
-    async with asyncio.timeout(SECONDS):
-        await xq.run_until_complete()
+    number = await waits_too_long(xq, several, "PENDING (JobHeldUser)")
 
-    assert {str(job.reason) for job in jobs} == {"PENDING_TIMEOUT after 2 s: PENDING (JobHeldUser)"}
-    assert {(job.status, job.start) for job in jobs} == {(JobStatus.FAILED, 1)}
     assert xq.scheduler.commands["scancel"] == 1
-    assert states(jobs[0].uid.partition("_")[0]) == {"CANCELLED"}
+    assert states(number) == {"CANCELLED"}
 
 
 @pytest.mark.parametrize("array", ["", "--array=1-3"])
-async def test_a_number_that_is_a_strangers_is_not_cancelled(make, tmp_path, monkeypatch, array):
+async def test_a_number_that_is_a_strangers_is_not_cancelled(make, monkeypatch, array):
     monkeypatch.setattr("xqute.schedulers.sightings.KNOWN_SECONDS", 0.0)  # it was not seen lately
     words = ["--parsable", "--hold", "--output=/dev/null", *array.split(), "--wrap=true"]
     stranger = run("sbatch", *words).strip()
     xq = make()
-    job = await xq.push(f"touch '{tmp_path}/began'; sleep 60")
-    async with asyncio.timeout(SECONDS), xq:
-        await until(lambda: job.status is JobStatus.RUNNING)
-        ours, job.uid = job.uid, stranger
-        await job.kill()
-        await asyncio.wait([job.as_task()])
+
+    ours = await is_killed_as(xq, stranger)
     found = states(stranger)
     run("scancel", ours, stranger)
 
-    assert job.status is JobStatus.KILLED
     assert found == {"PENDING"}
     assert xq.scheduler.commands["scancel"] == 0
 

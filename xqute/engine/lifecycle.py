@@ -94,25 +94,26 @@ class Lifecycle:
             log.debug("late news: %s is %s, %s changes nothing", job, before.name, event)
             return False
         now = self._room.clock()
-        job.status = transition.to
+        to, was_live, is_live = transition.to, before.live, transition.to.live
+        job.status = to
         job.reason = reason
-        _stamp(job, event, now, ended=transition.to.final or before.live > transition.to.live)
+        _stamp(job, event, now, ended=to.final or was_live > is_live)
         job.note(now)
         if job.id not in self._room.unpushed:
             self._room.counts[before] -= 1
-            self._room.counts[transition.to] += 1
+            self._room.counts[to] += 1
         hook = (transition.hook, str(event)) if transition.hook == "on_job_event" else (transition.hook,)
         if self._room.plugins.has(transition.hook):
             job.untold = (*job.untold, hook)
-        if not transition.to.live:
+        if not is_live:
             self._room.leave(job)
-        if before.live and not transition.to.live and not transition.to.final:
+        if was_live and not is_live and not to.final:
             metadir.remove_lock(job.directory)  # a final one's goes when that is durable
         then = partial(self._tell, job, transition, hook)
         self.recorder.add(job, then, lazily=not self._is_awaited(job, transition))
-        if transition.to is JobStatus.QUEUED:
+        if to is JobStatus.QUEUED:
             self._room.note_queued([job])
-        elif not transition.to.live:
+        elif not is_live:
             self.waiting.moved(job)
         return True
 

@@ -124,6 +124,9 @@ DETACH: Final = "detach"
 #: The code of a stop because another process owns the run by now.
 TAKEN_OVER: Final = "taken over"
 
+#: In which of these a job has not ended.
+_UNFINISHED: Final = [status for status in JobStatus if not status.final]
+
 #: Codes of stops from outside, for which a user chooses what becomes of the jobs.
 _INTERRUPTS: Final = frozenset({"cancelled", "KeyboardInterrupt", "SIGTERM", "SIGHUP"})
 
@@ -248,7 +251,7 @@ class Room:
     @property
     def unfinished(self) -> int:
         """Jobs of the run that have not ended."""
-        return sum(count for status, count in self.counts.items() if not status.final)
+        return sum(map(self.counts.__getitem__, _UNFINISHED))
 
     @property
     def going(self) -> int:

@@ -95,7 +95,7 @@ class Submitter:
         await self.claimer.claim()
         await self._submit_ready()
         for live in tuple(self._room.ready):
-            if not self._lifecycle.lines.busy(live.job):
+            if not live.prepared and not self._lifecycle.lines.busy(live.job):
                 await self._prepare(live)
 
     def _holds_back(self) -> bool:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import types
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.unit.schedulers.hosting import BOUND, Bare, Host, alive, gone, opened
 from xqute import metadir
 from xqute.errors import BackendUnavailable, SchedulerError, SubmitError
 from xqute.schedulers.local import LocalScheduler, ending, processes, starting
-from xqute.schedulers.local.exits import Start
+from xqute.schedulers.local.exits import OwnPeak, Start
 from xqute.settings import SPARE_DESCRIPTORS
 from xqute.states import FileState, Presence
 
@@ -53,6 +54,25 @@ async def test_the_memory_of_this_program_is_not_told_as_a_peak_of_the_job(host)
     await host.end(job)
 
     assert job.usage.keys() == {"wall", "cpu"}
+
+
+def test_the_memory_of_this_program_is_asked_only_where_a_job_may_have_had_more(monkeypatch) -> None:
+    asked = []
+    now = iter([100, 300, 300])
+
+    def getrusage(who):
+        asked.append(who)
+        return types.SimpleNamespace(ru_maxrss=next(now))
+
+    monkeypatch.setattr("resource.getrusage", getrusage)
+    ours = OwnPeak()
+
+    assert [ours.is_below(peak) for peak in (100, 90, 100)] == [False] * 3
+    assert len(asked) == 1
+    assert not ours.is_below(200)  # it has grown meanwhile
+    assert not ours.is_below(300)
+    assert len(asked) == 2
+    assert ours.is_below(301)
 
 
 async def test_exits_that_happen_together_are_told_together(host) -> None:

@@ -38,6 +38,23 @@ _CAN_PEEK: Final = hasattr(os, "waitid")
 _PEEK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT if _CAN_PEEK else 0
 
 
+class OwnPeak:
+    """The most memory that this process has had, as it was when that was last asked; it only grows."""
+
+    def __init__(self) -> None:
+        """It was not asked yet."""
+        self._known = 0
+
+    def is_below(self, peak: int) -> bool:
+        """Whether this process never had so much; the kernel is asked only where that may be."""
+        if peak > self._known:
+            self._known = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return self._known < peak
+
+
+_ours: Final = OwnPeak()
+
+
 class Start:
     """One wrapper that this process started; its number is its own until `reap` has answered.
 
@@ -107,7 +124,7 @@ class Start:
         self.usage = {"wall": time.monotonic() - self.begun, "cpu": cpu}
         # The kernel counts what this process had when it forked as memory of the child: a peak
         # that isn't above ours says nothing about the job.
-        if peak > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        if _ours.is_below(peak):
             self.usage["peak"] = peak * RSS_UNIT
 
     def signal_group(self, *signals: int) -> None:
