@@ -1,4 +1,4 @@
-"""`Xqute`: what users hold; it joins a store and a scheduler, and wires everything."""
+"""`Xqute`: what users hold; it joins a store and a scheduler."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Never, Self
 
@@ -25,23 +24,15 @@ from .arguments import (
     runs_here,
     statuses,
 )
-from .builder import Builder
 from .calls import Call, calls_of
 from .completing import in_order_of_end
 from .engine import unawaited
-from .engine.driver import Driver
-from .engine.killer import Killer
-from .engine.lifecycle import Lifecycle
-from .engine.ownership import Ownership, Wish
-from .engine.room import Room, StopReason
+from .engine.room import StopReason
 from .errors import OptionError
 from .job import Job
-from .keeper import JobKeeper
 from .metadir import prepare_root
 from .options import OPTION_NAMES, JobOptions, apply_options
-from .owner import Owner
 from .plugin import Plugins, load_entry_points
-from .pusher import Pusher
 from .report import Report, Stats, mention_failures
 from .rules.freshness import BuildStatus
 from .scheduler import Scheduler
@@ -52,6 +43,7 @@ from .states import JobStatus
 from .store import Query, Store
 from .stores.names import make_store
 from .wanted import Wanted, dependents_of, name_of
+from .wiring import progress_plugins, wire
 from .work import Command
 
 #: What can be pushed.
@@ -141,44 +133,23 @@ class Xqute:
         self.metadir = prepare_root(job_metadir)
         self.scheduler.leaves_running = leaves(on_interrupt)
         load_entry_points()
-        own = Plugins([*plugins, *self._progress(progress)])
+        own = Plugins([*plugins, *progress_plugins(self, progress)])
         self._calls = list(calls)
-        self._wire(make_store(store, self.metadir), own, make_wish(resume, run))
+        self._store = make_store(store, self.metadir)
+        self._room, self._keeper, self._driver, self._pusher, self._builder = wire(
+            *(self, self.scheduler, self._store, own, make_wish(resume, run)),
+            root=str(self.metadir),
+            calls=self._calls,
+        )
         self._room.budget = failure_budget(max_failures)
         self._room.sharing = make_sharing(resources, limits, max_wait)
-        self._room.root, self._room.keep = str(self.metadir), kept(keep)
+        self._room.keep = kept(keep)
 
     @staticmethod
     def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
         """The options that are for jobs, taken out of those that are for the scheduler."""
         mine = {name: options.pop(name) for name in _DEFAULTABLE & options.keys()}
         return apply_options(JobOptions(), {**mine, "error_strategy": strategy, "retries": retries})
-
-    def _progress(self, wanted: bool | str | None) -> list[Any]:  # noqa: FBT001  as it was given
-        if wanted is None:
-            wanted = os.environ.get("XQUTE_PROGRESS") == "1"
-        if not isinstance(wanted, bool) and wanted != "counts":
-            raise OptionError(f"progress={wanted!r} must be True, False or 'counts'")
-        # rich is only paid for by those who look
-        console = import_module("xqute.plugins.console").Console if wanted else None
-        return [console(self, failures=wanted is True)] if console is not None else []
-
-    def _wire(self, store: Store, plugins: Plugins, wish: Wish) -> None:
-        """Make the parts known to each other."""
-        self._store = store
-        self._keeper = keeper = JobKeeper(self.scheduler.get_job_class(), str(self.metadir), wish)
-        owner = Owner.here()
-        self._room = Room(self.scheduler, store, plugins, self, "", str(owner), keeper.find)
-        self._lifecycle = Lifecycle(self._room)
-        killer = Killer(self._room, self._lifecycle)
-        ownership = Ownership(self._room, owner, wish)
-        self._driver = Driver(
-            self._room, self._lifecycle, killer, ownership, inherit=keeper.inherit, root=keeper.root
-        )
-        keeper.meet(self._room, self._lifecycle, killer, ownership, self._driver)
-        self._pusher = Pusher(self._room, self._lifecycle, keeper, self._driver.begin)
-        self._builder = Builder(self._room, keeper, self._pusher, self._driver.own, self._calls)
-        self._room.known, self._room.push = keeper.job, self._builder.push_for
 
     # Pushing
 

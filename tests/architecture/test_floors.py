@@ -32,7 +32,7 @@ FLOORS = (
     ("runner", "scheduler", "store", "broker", "plugin"),  # contracts
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
-    # what users hold: wires everything
+    # what users hold, and what it is made of
     (
         "arguments",
         "completing",
@@ -45,6 +45,7 @@ FLOORS = (
         "wanted",
         "builder",
         "standing",
+        "wiring",
         "producer",
     ),
     ("cli", "web", "__main__"),  # doors
@@ -78,7 +79,7 @@ LAZY: dict[str, str] = {
     "xqute/inside/loading.py::_load_cleanup": "only jobs that clean up pay for pathlib",
     "xqute/inside/wrapping.py::_open_new": "a directory in the place of a file is rare, and shutil is large",
     "xqute/cli/report.py::_require": "what plans calls takes longer to load than all the rest of a report",
-    "xqute/producer.py::Xqute._progress": "rich is only paid for by those who look",
+    "xqute/wiring.py::progress_plugins": "rich is only paid for by those who look",
 }
 
 #: Floors whose modules need nothing but the standard library, and cloudpickle for what has no name.
