@@ -181,23 +181,6 @@ async def test_a_job_that_was_deleted_by_hand_says_so_and_is_not_tried_again(mak
     assert (jobs[0].attempt, set(others) <= {JobStatus.RUNNING}) == (1, True)
 
 
-async def test_a_job_that_is_deleted_in_the_queue_again_and_again_has_an_end(make, tmp_path):
-    """It leaves no record there: it looks like a submission that never was, and those are repeated."""
-    xq = make(sge_h=True)
-    job = await xq.push(sleeper(tmp_path), retries=0)
-    deleted = set()
-    async with asyncio.timeout(SECONDS), xq:
-        while not job.done():
-            await until(lambda: job.done() or (job.uid not in {"", *deleted} and "held" in str(job.reason)))
-            if not job.done():
-                run("qdel", job.uid)
-                deleted.add(job.uid)
-
-    assert (job.status, job.reason.code, job.start) == (JobStatus.FAILED, "LOST", 1)
-    assert len(deleted) == 4
-    assert ran(tmp_path) == []
-
-
 async def test_a_job_in_error_waits_with_its_reason_and_can_be_killed(make, tmp_path):
     xq = make(sge_wd="/nowhere/at/all")
     job = await xq.push(sleeper(tmp_path))
