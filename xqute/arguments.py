@@ -148,11 +148,14 @@ def _resources(given: Mapping[str, Any] | None) -> dict[str, float]:
     }
 
 
-def _limits(given: Mapping[str, Any] | None) -> dict[str, int]:
+def _limits(given: Mapping[str, Any] | None) -> dict[str, int | None]:
     """How many jobs may run at once, by the names of tasks and limits."""
     if given is not None and not isinstance(given, Mapping):
         raise OptionError(f'limits={given!r} must be a mapping of names to numbers, such as {{"align": 2}}')
-    return {limit_key("limits", key): whole(f"limits[{key!r}]", most) for key, most in (given or {}).items()}
+    return {
+        limit_key("limits", key): None if most is None else whole(f"limits[{key!r}]", most)
+        for key, most in (given or {}).items()
+    }
 
 
 def statuses(given: JobStatus | str | Iterable[JobStatus | str] | None) -> list[int]:

@@ -118,8 +118,14 @@ class Elsewhere:
         rows = await self._room.store.get(new)
         runs = {run.id: run for run in await self._room.store.runs()}
         for row, job in zip(rows, await self._keeper.load_all(rows), strict=True):
-            who = _whose(runs.get(row.run))
-            log.warning("%s is being built as job %s by %s: waiting for it", job.name, job.id, who)
+            run = runs.get(row.run)
+            if run is not None and run.lives(self._room.now()):
+                told = f"{job.name} is being built as job {job.id} by {_whose(run)}: waiting for it"
+            else:
+                told = (
+                    f"what runs of job {job.id}, a build of {job.name} whose manager has ended, is waited for"
+                )
+            log.warning(told)
 
 
 def was_asked_for(job: Job | None) -> bool:

@@ -119,10 +119,12 @@ class Heritage:
     async def overtaken(self) -> list[Job]:
         """Those that nobody wants any more: builds that have younger ones, and steps of those.
 
-        What runs still is left alone, and so is what ended well.
+        What was handed over is left alone, and so is what ended well. What was only claimed may have been
+        handed over all the same: it is watched then, and parked else.
         """
         jobs = {id_: job for id_, job in self.jobs.items() if not job.status.well}
-        idle = [job for job in jobs.values() if job.id not in self._room.live]
+        lives = self._room.live
+        idle = [job for job in jobs.values() if job.id not in lives or not lives[job.id].handed]
         newest = {name: await self._newest(name) for name in {job.name for job in idle if job.name}}
         older = [job.id for job in idle if job.name and job.id < newest[job.name]]
         steps = [job.id for job in idle if not job.name]

@@ -82,7 +82,8 @@ class JobKeeper:
         builds = [f"job {job.id} ({job.name})" for job in jobs if job.name]
         if builds:
             log.warning("not taken up again, since there are younger builds: %s", listed(builds))
-        await self.withdraw([job for job in jobs if not job.status.final], "there is a younger build")
+        idle = [job for job in jobs if not job.status.final and job.id not in self._room.live]
+        await self.withdraw(idle, "there is a younger build")
 
     async def enter(self, jobs: Sequence[Job]) -> None:
         """These are pushed again; returns when that is durable."""

@@ -79,7 +79,7 @@ class Xqute:
         resources: What this process has for its jobs, such as {"cpus": 8, "mem": "16G", "licence": 2}: jobs
             start when what they ask for is free. What is not named here is not counted.
         limits: How many jobs of a task (or of a name given with limit=) may run at once, across all
-            processes of the store; as `set_limit`.
+            processes of the store, from now on; as `set_limit`.
         max_wait: How long jobs that need less may pass one that waits for resources.
         progress: Show the progress on the terminal; by default when XQUTE_PROGRESS=1. "counts": without
             the failures, where the program tells of those itself.
@@ -115,7 +115,7 @@ class Xqute:
         on_interrupt: str = "kill",
         calls: Iterable[Call] = (),
         resources: Mapping[str, Any] | None = None,
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, int | None] | None = None,
         max_wait: float | str = MAX_WAIT_SECONDS,
         progress: bool | str | None = None,
         keep: str = "all",

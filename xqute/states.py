@@ -118,7 +118,7 @@ class WaitReason(StrEnum):
     NEEDS = "NEEDS"
     #: a job it needs failed, or was killed
     BLOCKED = "BLOCKED"
-    #: what it needs is there
+    #: what it needs is there, and it is not its turn yet
     READY = "READY"
     #: as many of its task run as may
     LIMIT = "LIMIT"
@@ -187,7 +187,7 @@ SENTENCES: Mapping[str, str] = {
     "PARKED": "left by an earlier session; it runs when its script pushes it again",
     "NEEDS": "needs {needs}",
     "BLOCKED": "blocked: {needs} {ended}",
-    "READY": "what it needs is there",
+    "READY": "what it needs is there, and others go first",
     "LIMIT": "limit {task} {used}/{limit}",
     "RESOURCES": "needs {needs}, free {free}",
     "RETRY_DELAY": "attempt {attempt} of {attempts} in {delay} s, after {after}",

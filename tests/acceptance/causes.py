@@ -255,9 +255,9 @@ async def too_little_memory_is_free(stage):
 
 @waits(
     "RESOURCES",
-    r"needs cpus 1, free 0: some is kept for job \d+, which has waited longer",
+    r"needs cpus 1, free 0: some is kept for job \d+, which goes first",
     "ask for less",
-    outside=("READY", "what it needs is there", "the program that runs it"),
+    outside=("READY", "what it needs is there, and others go first", "the program that runs it"),
 )
 async def what_it_needs_is_kept_for_a_big_one(stage):
     async with stage.xqute(scheduler_forks=4, resources={"cpus": 2}, max_wait=0) as xqute:

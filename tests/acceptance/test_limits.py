@@ -373,7 +373,7 @@ async def test_a_big_job_is_not_passed_for_ever(make, scene):
                 break
 
         assert late.reason.code == "RESOURCES"
-        assert f"is kept for job {big.id}, which has waited longer" in str(late.reason)
+        assert f"is kept for job {big.id}, which goes first" in str(late.reason)
         assert len(order) > 1  # at first, small ones passed it
         scene.go("first")
         await asyncio.gather(big, late)

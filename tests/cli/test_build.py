@@ -207,6 +207,18 @@ def test_what_a_program_gives_to_xqute_is_given_by_options(xqute, calls, place):
     assert json.loads(xqute("show", "2", "--json").stdout)["options"]["timeout"] == 3600
 
 
+def test_a_limit_stays_for_later_builds_until_it_is_lifted(xqute, calls, place):
+    async def read(store):
+        return dict(await store.limits())
+
+    stood = []
+    for options in (["--limit", "publish=1"], [], ["--limit", "publish=none"]):
+        assert xqute("build", f"{calls}:crawl", *options).returncode == 0
+        stood.append(place.do(read))
+
+    assert stood == [{"publish": 1}, {"publish": 1}, {}]
+
+
 @pytest.mark.parametrize(
     ("options", "status", "told"),
     [

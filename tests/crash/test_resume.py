@@ -618,3 +618,34 @@ tell(status=a.status.name, start=a.start, attempt=a.attempt)
 
     assert told == {"status": "FINISHED", "start": 2, "attempt": 1}
     assert alive() == {}
+
+
+def test_builds_that_were_claimed_when_their_manager_died_are_left_alone_where_there_are_younger_ones(
+    sessions,
+):
+    head = """
+from xqute import cmd
+xqute = make(scheduler_forks=1, HOW)
+builds = [xqute.build(cmd(*hold(name)).named(name)) for name in NAMES]
+jobs = await asyncio.gather(*builds)
+tell(run=xqute.run, ids=[job.id for job in jobs])
+"""
+    first = sessions.start(head.replace("HOW", "").replace("NAMES", '"abc"'))
+    sessions.wait_up(first, "a")
+    wait_for(lambda: [job.start for job in sessions.jobs()] == [1, 1, 1])
+    sessions.end_by_force(first)
+    [left] = sessions.runs()
+    sessions.go("a", "b", "c")
+    younger = sessions.facts(head.replace("HOW", "").replace("NAMES", '"b"'))
+    assert younger["ids"] == [4]
+
+    said = sessions.run(f"""
+xqute = make(resume="all", run={left!r})
+await xqute.run_until_complete()
+""")
+
+    assert said.code == 0, said.err
+    assert sessions.ran == {"a": 1, "b": 1, "c": 1}
+    assert "younger builds: job 2 (b)" in said.err
+    stands = {job.id: job.status for job in sessions.jobs()}
+    assert [stands[id_] for id_ in (1, 3, 4)] == [JobStatus.FINISHED] * 3

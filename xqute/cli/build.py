@@ -38,6 +38,10 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "run": "by itself: what was interrupted goes on",
 }
 
+_LIMIT: Final = (
+    "Jobs of a task at a time, here and in all later builds, until another number is said, or none."
+)
+
 
 def pins(value: Any) -> dict[str, int]:
     """What `--pin name=id` says."""
@@ -83,7 +87,7 @@ Examples:
 @click.option("--forks", type=click.IntRange(min=1), help="Jobs at a time.")
 @click.option("--scheduler", default="local", show_default=True, help="Where the jobs run.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="What there is for jobs.")
-@click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="Jobs of a task at a time.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=N", help=_LIMIT)
 @click.option(
     "--on-interrupt",
     type=click.Choice(["kill", "detach"]),
@@ -103,8 +107,9 @@ def command(calls: str, metadir: str, store: str | None, *, as_json: bool, **how
     """Build calls."""
     show_warnings()
     made = _made(how.pop("options"))
-    for name, example in {"resources": "cpus=8", "limits": "align=2"}.items():
-        made[name] = assignments(how.pop(name), example) or None
+    made["resources"] = assignments(how.pop("resources"), "cpus=8") or None
+    limits = assignments(how.pop("limits"), "align=2")
+    made["limits"] = {name: None if most == "none" else most for name, most in limits.items()} or None
     for name, option in {
         "scheduler": "scheduler",
         "scheduler_forks": "forks",

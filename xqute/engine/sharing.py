@@ -28,7 +28,7 @@ class Sharing:
 
     Attributes:
         total: The resources of this process, by name; those not named here are not counted.
-        limits: The store's numbers that were given to this `Xqute`.
+        limits: The store's numbers that were given to this `Xqute`; None: no number.
         max_wait: Seconds after which a kind that waits for resources is passed over no more.
         numbers: The limits that the store has, by name.
         running: How many jobs of each limit ran, and
@@ -39,7 +39,7 @@ class Sharing:
     """
 
     total: Mapping[str, float] = field(default_factory=dict)
-    limits: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, int | None] = field(default_factory=dict)
     max_wait: float = MAX_WAIT_SECONDS
     numbers: Mapping[str, int] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)

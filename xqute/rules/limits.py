@@ -175,7 +175,7 @@ class _Dealing:
             return None
         detail: dict[str, Any] = {"needs": told(needs, lacking), "free": _there(self.free, lacking)}
         if self.kept_for:
-            detail["message"] = f"some is kept for job {self.kept_for}, which has waited longer"
+            detail["message"] = f"some is kept for job {self.kept_for}, which goes first"
         return Reason(WaitReason.RESOURCES, detail)
 
 

@@ -72,7 +72,7 @@ def test_what_a_job_needs_is_kept_for_it_when_it_has_waited_long():
     choice = decide([BIG, SMALL], room(free=3, barriers={BIG}))
 
     assert choice.taken == []
-    told = "needs cpus 1, free 0: some is kept for job 1, which has waited longer"
+    told = "needs cpus 1, free 0: some is kept for job 1, which goes first"
     assert str(choice.held[SMALL]) == told
 
 
