@@ -58,9 +58,9 @@ def make(accounts, tmp_path, monkeypatch):
     shim.chmod(0o700)
 
     def make(**options):
-        return trying_twice(
-            SlurmScheduler(scheduler_rate=None, squeue=str(shim), **options), tmp_path, grace=6.0
-        )
+        scheduler = SlurmScheduler(scheduler_rate=None, squeue=str(shim), **options)
+        # on a busy host accounts are many seconds late
+        return trying_twice(scheduler, tmp_path, grace=30.0)
 
     return make
 
