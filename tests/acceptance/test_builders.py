@@ -121,20 +121,26 @@ async def test_who_needs_a_build_of_another_process_names_it_as_its_reason(anoth
     assert ran(here) == ["A", "B", "C", "D"]
 
 
+async def builds_of_b(first, second, here, call):
+    """B runs in the first, the second waits for it there, and with `call`; the builds, and the job of B."""
+    building = await both_build(first, second, here, B)
+    top = asyncio.ensure_future(second.build(call))
+    await until(lambda: call is B or second.jobs)
+    [job] = await first.find(name="B")
+    return [*building, top], job
+
+
 @pytest.mark.parametrize("call", [B, C], ids=["the goal", "what it needs"])
 async def test_when_the_build_of_the_first_does_not_end_well_the_second_goes_on_by_itself(
     another, here, call
 ):
     first, second = another(), another()
-    building = await both_build(first, second, here, B)
-    top = asyncio.ensure_future(second.build(call))
-    await until(lambda: call is B or second.jobs)
+    building, job = await builds_of_b(first, second, here, call)
 
-    [job] = await first.find(name="B")
     os.killpg(int(job.uid), signal.SIGKILL)
     (here / "B.waits").unlink()
     async with asyncio.timeout(30):
-        one, two, goal = await asyncio.gather(*building, top)
+        one, two, goal = await asyncio.gather(*building)
 
     assert one.status is JobStatus.FAILED
     assert two.status is goal.status is JobStatus.FINISHED
@@ -150,14 +156,11 @@ async def test_what_somebody_killed_in_another_process_is_not_built_by_those_tha
     another, here, call
 ):
     first, second = another(), another()
-    building = await both_build(first, second, here, B)
-    top = asyncio.ensure_future(second.build(call))
-    await until(lambda: call is B or second.jobs)
+    building, job = await builds_of_b(first, second, here, call)
 
-    [job] = await first.find(name="B")
     await job.kill()
     async with asyncio.timeout(30):
-        one, two, goal = await asyncio.gather(*building, top, return_exceptions=True)
+        one, two, goal = await asyncio.gather(*building, return_exceptions=True)
 
     assert one.status is two.status is JobStatus.KILLED
     if call is B:

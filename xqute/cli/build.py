@@ -17,7 +17,7 @@ from xqute.rules.freshness import OUTDATED
 
 from .calls import CallSet, mention_other
 from .forms import print_json, show_warnings
-from .options import assignments, where
+from .options import assignments, on_interrupt, where
 from .outcomes import REFUSALS, Outcome, tell
 from .place import Place
 from .runs import Run, Standing, deserted
@@ -84,17 +84,11 @@ Examples:
 @click.option("--dependents", is_flag=True, help="Also build what becomes outdated by it.")
 @click.option("--pin", multiple=True, metavar="NAME=ID", help="Use an older result.")
 @click.option("--force", is_flag=True, help="Build it although it is up to date, or protected.")
-@click.option("--forks", type=click.IntRange(min=1), help="Jobs at a time.")
+@click.option("--forks", "scheduler_forks", type=click.IntRange(min=1), help="Jobs at a time.")
 @click.option("--scheduler", default="local", show_default=True, help="Where the jobs run.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="What there is for jobs.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=N", help=_LIMIT)
-@click.option(
-    "--on-interrupt",
-    type=click.Choice(["kill", "detach"]),
-    default="kill",
-    show_default=True,
-    help="What Ctrl-C does with jobs that run.",
-)
+@on_interrupt
 @click.option(
     "-o",
     "--option",
@@ -110,12 +104,7 @@ def command(calls: str, metadir: str, store: str | None, *, as_json: bool, **how
     made["resources"] = assignments(how.pop("resources"), "cpus=8") or None
     limits = assignments(how.pop("limits"), "align=2")
     made["limits"] = {name: None if most == "none" else most for name, most in limits.items()} or None
-    for name, option in {
-        "scheduler": "scheduler",
-        "scheduler_forks": "forks",
-        "on_interrupt": "on_interrupt",
-    }.items():
-        made[name] = how.pop(option)
+    made |= {name: how.pop(name) for name in ("scheduler", "scheduler_forks", "on_interrupt")}
     return asyncio.run(_build(Place.of(metadir, store), calls, made, as_json=as_json, **how))
 
 

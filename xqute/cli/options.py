@@ -72,6 +72,17 @@ def _value(text: str) -> Any:
         return text
 
 
+def on_interrupt(command: F) -> F:
+    """What Ctrl-C does: the option `--on-interrupt` of what runs jobs."""
+    return click.option(
+        "--on-interrupt",
+        type=click.Choice(["kill", "detach"]),
+        default="kill",
+        show_default=True,
+        help="What Ctrl-C does with jobs that run.",
+    )(command)
+
+
 def where(command: F) -> F:
     """Which jobs are meant: the options `--metadir` and `--store`, and the form of the answer."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -18,7 +18,7 @@ from xqute.states import JobStatus
 from xqute.store import RunRow, Store
 
 from .forms import Out, iso, print_json, show_warnings
-from .options import where
+from .options import on_interrupt, where
 from .place import Place, pick_run
 from .runs import Run, Standing, deserted, manager
 
@@ -40,13 +40,7 @@ Examples:
 @where
 @click.option("--forks", type=click.IntRange(min=1), help="Jobs at a time; by default as many as before.")
 @click.option("--scheduler", help="Where the jobs run; by default where the run was begun.")
-@click.option(
-    "--on-interrupt",
-    type=click.Choice(["kill", "detach"]),
-    default="kill",
-    show_default=True,
-    help="What Ctrl-C does with jobs that run.",
-)
+@on_interrupt
 def command(run: str | None, metadir: str, store: str | None, *, as_json: bool, **how: Any) -> int:
     """Resume a run."""
     show_warnings()
