@@ -227,9 +227,7 @@ def prepare(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> 
 
 
 def _version(connection: sqlite3.Connection, path: str, known: int) -> int:
-    whose = connection.execute("PRAGMA application_id").fetchone()[0]
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    whose, found, filled = _header(connection)
     if whose != APPLICATION_ID and (whose or found or filled):
         raise StoreError(f"the store {path} can't be opened: another program's database is there")
     if found > known:
@@ -238,6 +236,22 @@ def _version(connection: sqlite3.Connection, path: str, known: int) -> int:
             f"{known}): update xqute, or name another store"
         )
     return found
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Whose the file is, its schema and how many tables it has, as they are at one moment.
+
+    Another process may be making the file: what was read before and after that is nobody's file.
+    """
+    if not connection.in_transaction:
+        connection.execute("BEGIN")
+        try:
+            return _header(connection)
+        finally:
+            connection.rollback()
+    asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    whose, found, filled = (connection.execute(statement).fetchone()[0] for statement in asked)
+    return whose, found, filled
 
 
 def _split(script: str) -> list[str]:

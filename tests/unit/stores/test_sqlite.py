@@ -15,7 +15,7 @@ import pytest
 from xqute.errors import SchemaMismatch, StoreError, StoreUnavailable
 from xqute.store import Draft, Query, Record
 from xqute.stores.sqlite import BREATH_ROWS, CHECKPOINT_ROWS, SqliteStore
-from xqute.stores.sqlite_file import schema, statements
+from xqute.stores.sqlite_file import connect, make_file, prepare, schema, statements
 
 ROOT = Path(__file__).resolve().parents[3]
 JOB = Draft(2, 0, "call", "document")
@@ -121,6 +121,10 @@ async def finished(*processes: asyncio.subprocess.Process) -> list[list[str]]:
     said = [(await process.stdout.read()).decode().split() for process in processes]
     assert [await process.wait() for process in processes] == [0] * len(processes)
     return said
+
+
+def has_tables(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 async def turns(task: asyncio.Task) -> int:
@@ -381,6 +385,23 @@ async def test_processes_that_open_a_new_file_at_once_share_it(path) -> None:
     assert len(set(tokens)) == 1
     assert sorted(jobs) == ["1", "2", "3", "4"]
     assert trees == jobs
+
+
+@pytest.mark.parametrize("asked", ["application_id", "user_version", "sqlite_master"])
+def test_a_file_that_another_makes_while_it_is_looked_at_is_not_another_programs(path, asked) -> None:
+    make_file(str(path))
+    with closing(connect(str(path))) as one, closing(connect(str(path))) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+
+        def make_it(statement: str) -> None:
+            if asked in statement and not has_tables(other):
+                prepare(other, str(path), schema())
+
+        one.set_trace_callback(make_it)
+        prepare(one, str(path), schema())
+
+        assert has_tables(one)
+        assert has_tables(other)
 
 
 # Its locks
