@@ -16,6 +16,7 @@ from tests.architecture.sources import (
 )
 
 FILE_LINES = 400
+ADAPTER_LINES = 250
 BODY_LINES = 40
 BODY_LINES_P90 = 20
 
@@ -91,6 +92,14 @@ def test_no_file_is_long() -> None:
         first = 1
     """
     hold(long_files(package() + other_languages()))
+
+
+@pytest.mark.parametrize("name", ["sge", "slurm"])
+def test_a_clusters_adapter_is_tables_and_short_answers(name) -> None:
+    """What is asked of a cluster and what its texts mean can be read at once: less than 250 lines."""
+    lines = (PACKAGE / "schedulers" / f"{name}.py").read_text("utf-8").splitlines()
+
+    assert len(lines) < ADAPTER_LINES
 
 
 def test_no_body_is_long() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 from xml.etree import ElementTree as ET
 
+from ..amounts import size
 from ..errors import BackendAnswerError, BackendUnavailable, OptionError
 from ..job import Job
 from ..states import Answer, Presence, Reason
@@ -50,22 +52,16 @@ _LIMITS: Final = '"$0" -sconf && "$0" -sq "*"'
 _NOTIFY_SECONDS: Final = 60.0
 
 #: "error: job id 7 not found", or "error: Job-array tasks 7.2-2:1 not found"
-_NO_RECORD: Final = re.compile(
-    r"^error: (?:job id (\d+)|Job-array tasks (\d+\.\d+)\S*) not found", re.MULTILINE
-).findall
+_NO_RECORD: Final = re.compile(r"(?m)^error: (?:job id (\d+)|Job-array tasks (\d+\.\d+)\S*) not found")
 _UID: Final = re.compile(r"^(\d+)$", re.MULTILINE)
 _ARRAY: Final = re.compile(r"^(\d+)\.1-(\d+):1$", re.MULTILINE)
-_SIZE: Final = re.compile(r"([\d.]+)([kKmMgG]?)B?").fullmatch
-_FACTORS: Final = {"": 0, "k": 1, "m": 2, "g": 3}
 
 
 class SgeScheduler(BatchScheduler):
     """Runs jobs at Grid Engine. Options that begin with `sge_` or `qsub_` are those of `qsub`."""
 
     name = "sge"
-    programs: ClassVar[Mapping[str, str]] = {
-        name: name for name in ("qsub", "qstat", "qdel", "qacct", "qconf")
-    }
+    programs: ClassVar[Mapping[str, str]] = {q: q for q in ("qsub", "qstat", "qdel", "qacct", "qconf")}
     options: ClassVar[Mapping[str, str] | None] = {
         **(BatchScheduler.options or {}),
         **{program: f"the path of {program}" for program in programs},
@@ -188,16 +184,14 @@ class SgeScheduler(BatchScheduler):
             qacct = self.program("qacct")
         except BackendUnavailable:
             return None
-        arrays: dict[str, list[str]] = {}
-        for uid in uids:
-            arrays.setdefault(uid.partition(".")[0], []).append(uid)
-        words = [several[0] if len(several) == 1 else number for number, several in arrays.items()]
+        arrays = _by_array(uids).items()
+        words = [f"{number}.{tasks[0]}" if len(tasks) == 1 else number for number, tasks in arrays]
         return ["/bin/sh", "-c", _ACCOUNT, qacct, *words[:_ACCOUNTED]]
 
     def read_account(self, output: str) -> Iterable[Listed]:
         for record in re.split(r"^=+$", output, flags=re.MULTILINE):
             told = {word: rest.strip() for word, rest in re.findall(r"^(\w+) +(.*)$", record, re.MULTILINE)}
-            for number, of_array in _NO_RECORD(record):
+            for number, of_array in _NO_RECORD.findall(record):
                 yield Listed(number or of_array, Answer(Presence.UNKNOWN))
             if not told.get("jobnumber", "").isdecimal():
                 continue
@@ -210,16 +204,19 @@ class SgeScheduler(BatchScheduler):
     # Killing
 
     def kill_command(self, uids: Sequence[str]) -> Sequence[str]:
-        arrays: dict[str, list[int]] = {}
-        words = []
-        for uid in uids:
-            number, _, task = uid.partition(".")
-            if task:
-                arrays.setdefault(number, []).append(int(task))
-            else:
-                words.append(number)
-        words += [f"{number}.{span}" for number, tasks in arrays.items() for span in ranges(tasks).split(",")]
+        words: list[str] = []
+        for number, tasks in _by_array(uids).items():
+            words += [f"{number}.{span}" for span in ranges(tasks).split(",")] if tasks else [number]
         return [self.program("qdel"), *words]
+
+
+def _by_array(uids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+    """The tasks of each job; none of a job that is no array."""
+    found: dict[str, list[int]] = {}
+    for uid in uids:
+        number, _, task = uid.partition(".")
+        found.setdefault(number, []).extend([int(task)] if task else [])
+    return found
 
 
 def _end(code: int, told: Mapping[str, str]) -> Reason | None:
@@ -227,8 +224,7 @@ def _end(code: int, told: Mapping[str, str]) -> Reason | None:
     asked = dict(re.findall(r"\b([hs]_\w+)=([^\s,]+)", told.get("category", "")))
     status, wall = told.get("exit_status", "").partition(" ")[0], told.get("ru_wallclock", "0").rstrip("s")
     if code == 37:  # noqa: PLR2004  a number of Grid Engine's: a hard limit was enforced
-        limit, peak = _bytes(asked.get("h_vmem", "")), _bytes(told.get("maxvmem", ""))
-        if limit and peak >= limit:
+        if 0 < _bytes(asked.get("h_vmem", "")) <= _bytes(told.get("maxvmem", "")):
             return Reason("OOM", {"message": f"{told['maxvmem']} of h_vmem={asked['h_vmem']}"})
         return Reason("TIMEOUT", {"timeout": asked.get("h_rt", wall), "message": told["failed"]})
     if (soft := asked.get("s_rt")) and status == "143" and _seconds(wall) >= _seconds(soft):
@@ -242,8 +238,9 @@ def _end(code: int, told: Mapping[str, str]) -> Reason | None:
 
 def _bytes(text: str) -> float:
     """2G, 3.504MB; 0 when it is no size."""
-    found = _SIZE(text)
-    return float(found[1]) * 1024 ** _FACTORS[found[2].lower()] if found else 0.0
+    with suppress(OptionError):
+        return size("h_vmem", text)
+    return 0.0
 
 
 def _seconds(text: str) -> float:
