@@ -176,6 +176,8 @@ class Heritage:
         elif job.id not in room.live:
             job.after = 0.0 if job.after >= PARKED else job.after
             room.alarm.set(job.after)
+            if job.status is JobStatus.QUEUED:
+                room.note_queued([job])
             self._lifecycle.recorder.add(job)
         if job.status is JobStatus.WAITING:
             self._lifecycle.waiting.look_at(job)

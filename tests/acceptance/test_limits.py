@@ -345,6 +345,48 @@ async def test_a_job_larger_than_what_is_there_fails_and_says_so(make, scene):
         await large
 
 
+async def test_a_job_that_is_too_large_fails_while_all_forks_are_in_use(make, scene, place):
+    async with make(scheduler=place.scheduler(), scheduler_forks=2, resources={"mem": "16G"}) as xqute:
+        await xqute.push_many([STAY] * 30, **scene.options("others"))
+        await until(lambda: sum(job.status.live for job in xqute.jobs) == 2)
+        large = await xqute.push(PASS, mem="64G", priority=-1, **scene.options("large"))
+
+        assert str(large.reason) == "TOO_LARGE: needs mem 64G, and there is 16G"
+        await until(large.done)
+        assert large.status is JobStatus.FAILED
+        assert not any(job.status.final for job in xqute.jobs[:-1])
+        scene.go()
+
+
+async def test_a_job_that_is_too_large_says_so_before_it_is_awaited(make, metadir):
+    xqute = make(resources={"mem": "16G"})
+    large = await xqute.push(PASS, mem="64G")
+    looking = Place.of(metadir, None)
+    async with looking.reading() as store:
+        _, seen = await looking.find(store, large.id)
+
+    assert str(large.reason) == str(seen.reason) == "TOO_LARGE: needs mem 64G, and there is 16G"
+    await xqute.run_until_complete()
+
+
+async def test_what_is_left_of_a_run_and_too_large_now_fails_while_all_forks_are_in_use(make, scene, place):
+    first = make(scheduler=place.scheduler(), scheduler_forks=1)
+    await first.push(STAY, mem="1G", **scene.options("other"))
+    await first.push(PASS, mem="64G", **scene.options("large"))
+    await first._driver.close()
+
+    there = {"scheduler": place.scheduler(), "scheduler_forks": 1, "resources": {"mem": "16G"}}
+    async with make(resume=True, **there) as second:
+        await second.push(STAY, mem="1G", **scene.options("other"))
+        await until(lambda: scene.there == {"other"})
+        large = await second.push(PASS, mem="64G", **scene.options("large"))
+        await until(large.done)
+
+        assert large.id == first.jobs[1].id
+        assert large.reason.code == "TOO_LARGE"
+        scene.go()
+
+
 async def test_many_jobs_that_are_too_large_all_fail(make):
     xqute = make(scheduler_forks=2, resources={"cpus": 2})
     jobs = await xqute.push_many([["true"]] * 250, cpus=3)

@@ -10,7 +10,7 @@ from ..errors import StoreUnavailable
 from ..job import Job
 from ..options import JobOptions, needs_text
 from ..report import Use
-from ..rules.limits import PLAIN, Choice, Kind, Rank, Spare, choose, needs_of
+from ..rules.limits import PLAIN, Choice, Kind, Rank, Spare, choose, needs_of, too_large
 from ..settings import MAX_WAIT_SECONDS
 from ..states import Reason, WaitReason
 from ..store import Store
@@ -97,10 +97,18 @@ class Sharing:
         numbers = {**{key: most for key, most in given.items() if most}, **limits}
         return {key: Use(claimed.get(key, 0), numbers.get(key)) for key in sorted({*numbers, *claimed})}
 
+    def too_large(self, jobs: Iterable[Job]) -> frozenset[int]:
+        """Those that need more than there is at all, by their ids."""
+        if not self.total:
+            return frozenset()
+        kinds = {job.id: kind_of(job.call.options, job.next_attempt) for job in jobs}
+        never = {kind for kind in set(kinds.values()) if too_large(kind, self.total) is not None}
+        return frozenset(id_ for id_, kind in kinds.items() if kind in never)
+
     def why(self, job: Job) -> Reason | None:
         """Why a job that may run is not started; None: it is not held, as far as is known."""
         kind = kind_of(job.call.options, job.next_attempt)
-        reason = self.held.get(kind)
+        reason = too_large(kind, self.total) or self.held.get(kind)
         others = self.others.get(kind.key)
         if reason is None or reason.code != WaitReason.LIMIT or others is None:
             return reason

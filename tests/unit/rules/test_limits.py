@@ -61,6 +61,16 @@ def test_a_job_that_needs_more_than_there_is_is_refused_and_holds_nobody():
     assert str(choice.refused[1]) == "TOO_LARGE: needs cpus 5, and there is 4"
 
 
+def test_a_job_that_needs_more_than_there_is_is_refused_without_a_free_fork_too():
+    large = Kind(resources='{"cpus":5}')
+
+    choice = decide([SMALL, SMALL, large], room(forks=1))
+    none_free = decide([PLAIN, SMALL, large, large], room(forks=0))
+
+    assert (choice.taken, list(choice.refused)) == ([1], [3])
+    assert (none_free.taken, list(none_free.refused)) == ([], [3, 4])
+
+
 def test_several_that_lack_are_all_named():
     kind = Kind(resources='{"cpus":2,"mem":17179869184}')
     spare = Spare(9, 0, {"cpus": 2, "mem": 2**34}, {"cpus": 1, "mem": 2**32})
