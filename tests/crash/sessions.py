@@ -154,6 +154,10 @@ class Sessions:
         """The runs of the metadir."""
         return [row.id for row in self._read(lambda xqute: xqute._store.runs())]
 
+    def kept(self) -> list[dict[str, Any]]:
+        """What is kept with each run."""
+        return [json.loads(row.document) for row in self._read(lambda xqute: xqute._store.runs())]
+
     def _read(self, question: Callable[[Xqute], Awaitable[Any]]) -> Any:
         async def read() -> Any:
             xqute = Xqute(job_metadir=self.meta)

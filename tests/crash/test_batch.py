@@ -190,3 +190,25 @@ def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, four, batc
     assert sessions.facts(detaching) == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
     assert not cluster.calls(batch.cancel)
+
+
+def test_what_a_dead_manager_left_in_the_queue_is_killed_there(sessions, four, batch, cluster):
+    sessions.killed(four, *"abcd")
+
+    killed = sessions.command("kill", "--all")
+
+    assert killed.count("KILLED by request") == 4
+    wait_for(lambda: not live(cluster))
+    assert {job.status.name for job in sessions.jobs()} == {"KILLED"}
+
+
+def test_what_its_script_gave_a_run_is_kept_when_its_jobs_are_killed(sessions, four, batch, cluster):
+    sessions.killed(
+        four.replace("rate=None", "rate=None, scheduler_poll_interval='2m', scheduler_forks=3"), *"abc"
+    )
+
+    sessions.command("kill", "--all")
+
+    [kept] = sessions.kept()
+    assert (kept["scheduler"], kept["forks"]) == (batch.name, 3)
+    assert kept["options"] == {"scheduler_rate": None, "scheduler_poll_interval": "2m"}

@@ -17,6 +17,7 @@ from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
 from ..store import Query, RunRow
 from .room import Room
+from .ways import kept
 
 log = logging.getLogger("xqute.engine")
 
@@ -122,15 +123,7 @@ class Ownership:
 
     def _how(self) -> dict[str, Any]:
         """What is known of a run besides, for those who look at it and go on with it."""
-        scheduler = self._room.scheduler
-        resources = dict(self._room.sharing.total)
-        return {
-            "last": str(self._me),
-            "scheduler": scheduler.name,
-            "forks": scheduler.forks,
-            **({"resources": resources} if resources else {}),
-            **({"keep": self._room.keep} if self._room.keep != "all" else {}),
-        }
+        return {"last": str(self._me), **kept(self._room)}
 
     async def _take_again(self, row: RunRow) -> None:
         if not await self._own(row):
@@ -201,8 +194,6 @@ class Ownership:
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)
         last = Owner.parse(known.get("last", ""))
-        for name in ("resources", "keep"):
-            known.pop(name, None)
         document = json.dumps({**known, **self._how()})
         if not await self._own(row._replace(document=document)):
             return False
