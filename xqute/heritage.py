@@ -141,6 +141,7 @@ class Heritage:
         All of them do, but for what nobody wants any more.
         """
         jobs = [job for job in self.jobs.values() if job.id not in self._overtaken]
+        self._room.sharing.take_up(sorted(jobs, key=lambda job: job.id))
         for job in jobs:
             self.enter(job)
             self._entered[job.id] = job

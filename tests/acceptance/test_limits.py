@@ -247,6 +247,56 @@ def cut(name: str) -> str:
     return name
 
 
+async def test_two_numbers_for_one_limit_are_refused_and_both_are_named(make, scene):
+    async with make(scheduler_forks=9) as xqute:
+        await xqute.push(STAY, limit=("align", 1), **scene.options("first"))
+        for push in (
+            xqute.push(PASS, limit=("align", 3), **scene.options("other")),
+            xqute.push_many([cmd("true").options(limit=("sort", 2)), cmd("true").options(limit=("sort", 5))]),
+        ):
+            with pytest.raises(OptionError, match="a limit has one number") as refused:
+                await push
+        await xqute.push(PASS, limit=("sort", 5), **scene.options("sorted"))  # what was refused says nothing
+        held = await xqute.push(PASS, limit=("align", 1), **scene.options("held"))
+        await until(lambda: str(held.reason) == "limit align 1/1")
+
+        assert str(refused.value).startswith('limit=("sort", 5): other jobs of this Xqute say 2, ')
+        assert 'await xq.set_limit("sort", 5)' in str(refused.value)
+        assert (await xqute.stats()).limits["align"].limit == 1
+        assert len(xqute.jobs) == 3
+        scene.go()
+
+
+async def test_a_number_that_is_set_goes_before_whatever_jobs_say(make, scene):
+    async with make(scheduler_forks=9) as xqute:
+        await xqute.push(STAY, limit=("align", 1), **scene.options("a"))
+        await xqute.set_limit("align", 2)
+        await xqute.push(STAY, limit=("align", 3), **scene.options("b"))
+        held = await xqute.push(PASS, limit=("align", 1), **scene.options("c"))
+        await until(lambda: str(held.reason) == "limit align 2/2")
+
+        assert (await xqute.stats()).limits["align"].limit == 2
+        scene.go()
+
+
+async def test_a_number_that_a_script_says_anew_counts_for_what_is_left_of_its_run_too(make, scene):
+    first = make()
+    await first.push(STAY, limit=("align", 1), **scene.options("a"))
+    await first.push(STAY, limit=("align", 1), **scene.options("b"))
+    await first._driver.close()
+
+    async with make(scheduler_forks=9, resume="all") as second:
+        await second.push(STAY, limit=("align", 2), **scene.options("c"))
+        await until(lambda: len(scene.there) == 2)
+        [held] = [job for job in await second.find() if job.title not in scene.there]
+        await until(lambda: str(held.reason) == "limit align 2/2")
+
+        assert (await second.stats()).limits["align"].limit == 2
+        scene.go()
+
+    assert scene.most == 2
+
+
 async def test_the_limit_of_a_task_has_its_name(make):
     async with make(scheduler_forks=4) as xqute:
         jobs = await xqute.push_many([alone("a"), alone("b"), cut("c")])

@@ -106,8 +106,8 @@ def _told(status: JobStatus, reason: Reason, id: int) -> str:
         return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
     if reason.code == WaitReason.LIMIT and (gone := _gone(reason)):
         return (
-            f"{listed([f'`xqute resume {run}`' for run in gone])} sees what became of its jobs and frees their "
-            f"places; or raise the limit with `await xq.set_limit({reason.detail.get('task')!r}, …)`"
+            f"{listed([f'`xqute resume {run}`' for run in gone])} sees what became of its jobs and frees "
+            f"their places; or raise the limit with `await xq.set_limit({reason.detail.get('task')!r}, …)`"
         )
     if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
         return EXITS[reason.detail["rc"]]
