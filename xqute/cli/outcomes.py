@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from xqute.errors import DependencyFailed, MissingDependencies, XquteError
 from xqute.job import Job
 from xqute.printable import LISTED, printable
+from xqute.rules.pinning import LEFT, PINNED, PROTECTED
 from xqute.rules.remedies import remedy
 from xqute.states import JobStatus
-from xqute.wanted import Protected
+from xqute.wanted import PinIgnored, Protected
 
 from .forms import Out, reason_document
 
@@ -27,36 +28,47 @@ class Outcome(NamedTuple):
         name: The call's.
         end: Its job, or why there is none.
         outdated: Why its result is outdated all the same; empty: it is not.
+        asked: It was asked for, and is not only here because it depends on what was.
     """
 
     name: str
     end: Job | XquteError
     outdated: str = ""
+    asked: bool = True
 
     @property
     def well(self) -> bool:
         """Whether its result is there."""
         return isinstance(self.end, Job) and self.end.status.well
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is protected, and nobody asked for it: it is to stay as it is."""
+        return isinstance(self.end, Protected) and not self.asked
+
     def lines(self, module: str) -> Iterator[str]:
-        """How it stands."""
+        """How it stands; of what nobody asked for only what is worth a word."""
         end = self.end
         if isinstance(end, DependencyFailed) and isinstance(cause := end.cause, Job):
             yield f"{self.name} was not built: it needs {cause.name or cause.title}, job {cause.id}"
+        elif self.kept:
+            if self.outdated:  # what it needs may have failed
+                again = _again(module, self.name, "--force")
+                yield f"{self.name} is protected and left as it is, outdated: {self.outdated}; {again}"
         elif not isinstance(end, Job):
             yield f"{self.name} was not built: {end}"
         elif not end.cached:
             yield from told(end, module, self.outdated)
         elif self.outdated:
             yield f"{self.name} is left as it is, job {end.id}, and is outdated: {self.outdated}"
-        else:
+        elif self.asked:
             yield f"{self.name} is up to date: job {end.id}"
 
     def refusal(self, module: str) -> str:
-        """Why nobody tried to build it, and what to do; empty: somebody did."""
-        if isinstance(self.end, Protected):
-            again = _again(module, self.name, "--force")
-            return f"{self.name} was not built: it is protected, and outdated ({self.end.why}); {again}"
+        """Why nobody tried to build what was asked for, and what to do; empty: somebody did."""
+        if isinstance(self.end, Protected) and self.asked:
+            why, again = self.outdated or self.end.why, _again(module, self.name, "--force")
+            return f"{self.name} was not built: it is protected, and outdated ({why}); {again}"
         if isinstance(self.end, MissingDependencies):
             missing = ", ".join(self.end.names)
             return (
@@ -96,6 +108,18 @@ def told(job: Job, module: str, outdated: str = "") -> Iterator[str]:
 def _again(module: str, name: str, *options: str) -> str:
     """What builds a call again."""
     return f"`{' '.join(('xqute build', quote(f'{module}:{name}'), *options))}` builds it again"
+
+
+def pin_ignored(error: PinIgnored, module: str) -> str:
+    """Why nothing would be made of a pinned build, and what to do."""
+    between, pinned = error.between, f"{error.name}={error.id}"
+    command = f"xqute build {quote(f'{module}:{between.name}')} --pin {quote(pinned)}"
+    remedy = {
+        PINNED: f"pin a build of {between.name} that was made of it, or don't pin that",
+        PROTECTED: f"`{command} --force` first",
+        LEFT: f"`{command}` first, or give --deps outdated",
+    }[between.why]
+    return f"--pin {pinned}: {error.told}; {remedy}"
 
 
 def tell(outcomes: Iterable[Outcome], failed: Mapping[int, Job], module: str) -> None:
