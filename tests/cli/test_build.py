@@ -10,6 +10,7 @@ import pytest
 from tests.cli.conftest import dead, living
 from xqute.cli import build
 from xqute.cli.calls import CallSet
+from xqute.cli.outcomes import fitted
 from xqute.errors import XquteError
 from xqute.states import JobStatus
 from xqute.store import Record, RunRow
@@ -118,6 +119,22 @@ def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, cal
     assert others == [f"to {to} was not built: it needs crawl, job 1" for to in ("web", "print")]
     assert "running" not in told
     assert "job 2 can't start: job 1 (All pages) failed: EXIT 1: OSError: no net" in told
+
+
+@pytest.mark.parametrize("width", [20, 60, 100])
+def test_on_a_narrow_terminal_lines_end_between_words_and_commands_stay_whole(width):
+    command = "`xqute build 'calls here/calls.py:kept' --force`"
+    line = f"kept is protected and left as it is, outdated: it used job 6 of crawl; {command} builds it again"
+    advice = "  → mend it and run it again, as often as it takes; or leave it"
+
+    told = [part for text in (line, advice) for part in fitted(text, width)]
+
+    assert " ".join(map(str.strip, told)) == f"{line} {advice.strip()}"
+    assert all(len(part) <= width for part in told if command not in part)
+    assert any(command in part for part in told)
+    assert fitted("  /a directory/with spaces/and a long name/.xqute/17", 20) == [
+        "  /a directory/with spaces/and a long name/.xqute/17"
+    ]
 
 
 def test_resume_does_not_run_what_another_set_of_calls_has_built_since(xqute, calls):

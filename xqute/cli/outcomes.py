@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from xqute.errors import DependencyFailed, MissingDependencies, XquteError
 from xqute.job import Job
@@ -19,6 +22,10 @@ from .forms import Out, reason_document
 
 #: What keeps one call from being built, and none of the others.
 REFUSALS = (Protected, MissingDependencies)
+
+_COMMAND: Final = re.compile("`[^`]*`")
+#: Stands for a space at which no line may end.
+_HARD_SPACE: Final = "\0"
 
 
 class Outcome(NamedTuple):
@@ -142,4 +149,17 @@ def tell(outcomes: Iterable[Outcome], failed: Mapping[int, Job], module: str) ->
 
 def _say(out: Out, lines: Iterable[str]) -> None:
     for line in lines:
-        out.say(line)
+        for part in fitted(line, out.width) if out.is_terminal else [line]:
+            out.say(part)
+
+
+def fitted(line: str, width: int) -> list[str]:
+    """A sentence on a terminal: broken between words; a command and a directory stay whole, to be copied."""
+    if len(line) <= width or os.path.isabs(line.strip()):
+        return [line]
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _HARD_SPACE), line)
+    margin = " " * (len(line) - len(line.lstrip()) + 2)
+    parts = textwrap.wrap(
+        whole, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
+    return [part.replace(_HARD_SPACE, " ") for part in parts]
