@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,11 +27,11 @@ from .rules.freshness import (
     Definition,
     below,
     decide,
-    given_up,
     ordered,
     statuses,
     usable,
 )
+from .rules.giving_way import given_up
 from .settings import REQUESTS_SECONDS
 from .states import JobStatus
 from .store import Query
@@ -252,13 +253,9 @@ class Builder:
         """Builds of this run that don't go on and have younger ones now, and their steps."""
         room, keeper = self._room, self._keeper
         jobs = [*map(keeper.known.get, room.blocked), *keeper.heritage.jobs.values()]
-        idle = {job.id: job for job in jobs if job and not job.done() and job.id not in room.live}
-        builds = [job for job in idle.values() if job.name and job.id not in wanted]
-        older = [
-            job.id for job in builds if job.name in decision.new or job.id < seen.newest.get(job.name, 0)
-        ]
-        steps = [job.id for job in idle.values() if not job.name and job.id not in wanted]
-        return [idle[id_] for id_ in given_up({id_: job.needs for id_, job in idle.items()}, older, steps)]
+        idle = [job for job in jobs if job and not job.done() and job.id not in room.live]
+        newest = {**seen.newest, **dict.fromkeys(decision.new, sys.maxsize)}
+        return given_up(idle, newest, wanted)
 
     def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
         """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from xqute.errors import DependencyFailed, MissingDependencies, XquteError
 from xqute.job import Job
+from xqute.outcome import ended_as
 from xqute.printable import LISTED, printable
 from xqute.rules.pinning import LEFT, PINNED, PROTECTED
 from xqute.rules.remedies import remedy
@@ -102,10 +103,8 @@ class Outcome(NamedTuple):
 
 def told(job: Job, module: str, outdated: str = "") -> Iterator[str]:
     """How a job ended; where it did not end well, also where its files are and what to do."""
-    name, reason = job.status.name, str(job.reason)
-    end = reason if reason.startswith(name) else f"{name}: {reason}"
     more = f"; it is outdated: {outdated}" if outdated else ""
-    yield f"{job.name or job.title}: job {job.id}, {end}{more}"
+    yield f"{job.name or job.title}: job {job.id}, {ended_as(job)}{more}"
     if not job.status.well:
         killed = job.name and job.status is JobStatus.KILLED
         yield f"  {job.directory}"

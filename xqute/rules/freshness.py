@@ -290,27 +290,6 @@ def below(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> Iterator[
             stack.extend(needs.get(name, ()))
 
 
-def given_up(needs: Mapping[int, Iterable[int]], overtaken: Iterable[int], steps: Iterable[int]) -> set[int]:
-    """Of jobs that have not ended well, those that nobody wants any more; what others wait for is wanted.
-
-    Args:
-        needs: Which jobs each of them needs.
-        overtaken: The builds among them that have younger ones of the same name.
-        steps: Those without a name: nobody wants one that only such a build needs.
-
-    >>> sorted(given_up({1: (), 2: (1,), 3: (2,), 4: (1,)}, overtaken=[1, 3], steps=[2, 4]))
-    [2, 3]
-    """
-    needed = {id_ for ids in needs.values() for id_ in ids}
-    loose = {*overtaken, *needed.intersection(steps)}
-    wanted = [id_ for id_ in needs if id_ not in loose]
-    while wanted:
-        again = loose.intersection(needs.get(wanted.pop(), ()))
-        loose -= again
-        wanted += again
-    return loose
-
-
 class _Builder:
     """One look at all calls, needs first: what each would be used as."""
 

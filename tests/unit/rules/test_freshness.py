@@ -14,7 +14,6 @@ from xqute.rules.freshness import (
     Definition,
     below,
     decide,
-    given_up,
     ordered,
     statuses,
     usable,
@@ -500,30 +499,3 @@ def test_below_names_each_call_once_also_in_circles(needs, start) -> None:
 
     assert len(found) == len(set(found))
     assert all(set(texts.get(name, ())) <= set(found) for name in found)
-
-
-def test_an_older_build_and_its_steps_are_given_up_unless_others_wait_for_them() -> None:
-    needs = {1: (), 2: (1,), 3: (2,), 4: (), 5: (4,), 6: (5, 4)}
-
-    assert given_up(needs, overtaken=[1, 3, 4], steps=[2, 5]) == {1, 2, 3}
-    assert given_up(needs, overtaken=[], steps=[1, 2, 4, 5]) == set()
-    assert given_up(needs, overtaken=[3, 6], steps=[1, 2, 4, 5]) == {1, 2, 3, 4, 5, 6}
-
-
-@given(
-    st.dictionaries(st.integers(1, 9), st.sets(st.integers(0, 9)), max_size=9),
-    st.sets(st.integers(1, 9)),
-    st.sets(st.integers(1, 9)),
-)
-def test_nobody_waits_for_what_is_given_up_but_what_is_given_up_too(needs, overtaken, steps) -> None:
-    needs = {id_: {need for need in others if need < id_} for id_, others in needs.items()}
-    overtaken, steps = overtaken & needs.keys(), steps & needs.keys() - overtaken
-
-    gone = given_up(needs, overtaken, steps)
-
-    assert gone <= overtaken | steps
-    for id_, others in needs.items():
-        assert id_ in gone or not gone & others
-    needed = {need for others in needs.values() for need in others}
-    assert overtaken - needed <= gone
-    assert steps - needed == steps - needed - gone
