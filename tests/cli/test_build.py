@@ -339,6 +339,31 @@ def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, 
     assert [(job["id"], job["status"]) for job in listed] == [(1, "finished"), (2, "finished")]
 
 
+def test_when_a_shell_dies_that_was_waited_for_each_of_several_calls_goes_on_and_is_built_once(
+    xqute, begin, calls
+):
+    with calls.open("a") as file:
+        file.write("tops = [publish(web, to).named(f'top {to}') for to in ('one', 'two')]\n")
+    (calls.parent / "wait").touch()
+    first = begin("build", f"{calls}:crawl")
+    wait_for((calls.parent / "began").exists)
+    second = begin("build", f"{calls}:tops,to print", "--force", text=True)
+    wait_for(lambda: "WAITING" in xqute("why", "5").stdout)
+
+    first.kill()
+    first.wait()
+    (calls.parent / "wait").unlink()
+    out, err = second.communicate(timeout=60)
+
+    assert second.returncode == 0, err
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["top one", "top two", "to print"]
+    listed = json.loads(xqute("ls", "--run", "all", "--status", "finished", "--json").stdout)["jobs"]
+    assert sorted(job["name"] for job in listed) == ["crawl", "to print", "to web", "top one", "top two"]
+    assert {call["status"] for call in json.loads(xqute("status", calls, "--json").stdout)["calls"]} == {
+        "success"
+    }
+
+
 def test_after_kill_all_no_shell_begins_anew_what_was_killed(xqute, begin, calls):
     (calls.parent / "wait").touch()
     first = begin("build", f"{calls}:crawl")

@@ -350,8 +350,8 @@ class _Builder:
 
     def lacks(self, root: str, definitions: Mapping[str, Definition]) -> list[str]:
         """What would be built for a root, and may not be."""
-        new, _ = self._counts([root], definitions)
-        return [name for name in new & self._lacking if self._deps is None and name not in self._roots]
+        unwanted = self._lacking.difference(self._roots) if self._deps is None else set()
+        return sorted(unwanted & self._counts([root], definitions)[0]) if unwanted else []
 
     def decision(
         self, definitions: Mapping[str, Definition], missing: Mapping[str, tuple[str, ...]]
