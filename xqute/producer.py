@@ -252,6 +252,7 @@ class Xqute:
     async def run_until_complete(self) -> Report:
         """Run until nothing of the run can go on: all jobs have ended, or the run was stopped.
 
+        Inside `async with` the engine goes on: what is pushed afterwards runs as well.
         A halt returns normally; `stop_reason` tells. Cancelling this stops the run, and passes on when
         nothing of it is left.
         """
@@ -260,7 +261,7 @@ class Xqute:
         self._room.attended = self._room.held
         try:
             await self._driver.start()
-            await self._driver.ended()
+            await self._driver.complete()
             if self._driver.crash is not None:
                 raise self._driver.crash
             return await report_of(self._room, self._keeper, self._driver)

@@ -189,6 +189,7 @@ class Room:
         forgiven: Failures before the run was started again, which the budget does not count.
         held: Somebody may push more (inside `async with`).
         wake: Set whenever the run may be over or must stop.
+        resting: Who waits until nothing of the run can go on, although more may be pushed.
         claim_wanted: Set whenever there may be something to claim; alarm: sets it at a time.
     """
 
@@ -227,6 +228,7 @@ class Room:
     forgiven: int = 0
     held: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    resting: list[asyncio.Future[None]] = field(default_factory=list)
     claim_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     alarm: Alarm = field(init=False)
 
@@ -283,6 +285,12 @@ class Room:
             self.stop = reason
         self.wake.set()
         self.claim_wanted.set()
+
+    def rests(self) -> None:
+        """Nothing of the run can go on for now."""
+        for waiting in self.resting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def note_queued(self, jobs: Sequence[Job]) -> None:
         """These may run by now: do they go before what is ready already?"""
