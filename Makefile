@@ -35,20 +35,21 @@ test: $(VENV)/.dev ## lint, types, and every test
 
 # Tests wait for most of their time, for processes, files and clocks; those at real clusters do hardly
 # anything else. So three parts of them run side by side. What two of them print comes after the first,
-# and the last line says what failed.
+# and the last line says what failed; `make test ARGS=--lf` runs that again.
 TESTS_FIRST := tests/acceptance tests/cli tests/conformance tests/engine
 TESTS_LIVE  := tests/live
 .PHONY: tests
 tests: $(VENV)/.dev
 	@logs=$$(mktemp -d) || exit 1; failed=; \
-	part() { $(BIN)/python -m pytest -p no:cacheprovider "$$@"; }; \
-	part $(TESTS_LIVE) >"$$logs/live" 2>&1 & live=$$!; \
-	part $(patsubst %,--ignore=%,$(TESTS_FIRST) $(TESTS_LIVE)) >"$$logs/others" 2>&1 & others=$$!; \
-	part $(TESTS_FIRST) || failed=' $(TESTS_FIRST)'; \
+	part() { cache=$$1; shift; $(BIN)/python -m pytest -o cache_dir="$$logs/cache-$$cache" "$$@"; }; \
+	part live $(TESTS_LIVE) >"$$logs/live" 2>&1 & live=$$!; \
+	part others $(patsubst %,--ignore=%,$(TESTS_FIRST) $(TESTS_LIVE)) >"$$logs/others" 2>&1 & others=$$!; \
+	part first $(TESTS_FIRST) || failed=' $(TESTS_FIRST)'; \
 	wait $$others || failed="$$failed, the others"; \
 	echo 'beside them, all others:'; cat "$$logs/others"; \
 	wait $$live || failed="$$failed, $(TESTS_LIVE)"; \
 	echo 'beside them, at real clusters ($(TESTS_LIVE)):'; cat "$$logs/live"; \
+	$(BIN)/python tests/lastfailed.py .pytest_cache "$$logs"/cache-*; \
 	rm -rf "$$logs"; \
 	[ -z "$$failed" ] || { echo "failed, see above:$${failed#,}" >&2; exit 1; }
 

@@ -26,7 +26,7 @@ from .printable import listed
 from .rules.needing import needs_others
 from .settings import KILL_BOUND_SECONDS, PARKED
 from .states import JobStatus, Reason, WaitReason
-from .store import Record, Row
+from .store import Row
 from .work import Work
 
 log = logging.getLogger("xqute")
@@ -287,23 +287,26 @@ class JobKeeper:
     async def archive(self, job: Job) -> None:
         """Put an ended job away; returns when that is durable."""
         need_same_loop(self._loop)
-        left = await self._was_left(job)
-        if not left:
+        was = await self._was_left(job)
+        if was is None:
             await self._make_ours(job)
+        else:  # somebody may have tried it again since it was loaded
+            for row in await self._room.store.get([job.id]):
+                job.restore(row)
         if not job.status.final:
             raise XquteError(f"{job} has not ended: only jobs that have can be archived")
         job.archived = True
-        if left:
-            for row in await self._room.store.get([job.id]):
-                await self._room.store.record([_archived(row, job)])
-        else:
+        if was is None:
             self._lifecycle.recorder.add(job)
             await self._lifecycle.recorder.flush()
+        elif not await self._lifecycle.recorder.put_away(job, was):
+            job.archived = False
+            raise XquteError(f"{job} is not archived: another process has taken its run over just now")
 
     async def delete(self, job: Job, *, force: bool) -> None:
         """Forget a job and remove its directory; its cleanup function is called first."""
         need_same_loop(self._loop)
-        if not await self._was_left(job):
+        if await self._was_left(job) is None:
             await self._make_ours(job)
         if job.call.named is not None and job.call.named.protected and not force:
             raise XquteError(f"{job} is a build of {job.name}, which is protected: delete it with force=True")
@@ -360,14 +363,16 @@ class JobKeeper:
         cleaner = await self.get(job.cleaned)
         await cleaner
 
-    async def _was_left(self, job: Job) -> bool:
-        """Whether it has ended in a run that nobody runs any more, and that is not this one."""
+    async def _was_left(self, job: Job) -> str | None:
+        """Whom the run belonged to in which it ended and that nobody runs any more; None: not so, or ours."""
         await self._driver.own()
         if self.job(job.id) is job or not job.status.final:
-            return False
+            return None
         [run] = {row.run for row in await self._room.store.get([job.id])} or {""}
-        runs = await self._room.store.runs()
-        return not any(row.id == run and row.lives(self._room.now()) for row in runs)
+        rows = [row for row in await self._room.store.runs() if row.id == run]
+        return (
+            None if any(row.lives(self._room.now()) for row in rows) else "".join(row.owner for row in rows)
+        )
 
     def _is_ours(self, job: Job) -> bool:
         return self.known.get(job.id) is job
@@ -390,9 +395,3 @@ class JobKeeper:
                 job.restore(row)
             if not job.status.final:
                 await asyncio.sleep(1)
-
-
-def _archived(row: Row, job: Job) -> Record:
-    """That a job of a run that was left is put away."""
-    kept = (row.id, row.start, row.status, row.attempt, row.uid, job.document(), row.after)
-    return Record(*kept, held=False, archived=True)

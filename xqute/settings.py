@@ -203,6 +203,9 @@ KNOWN_SECONDS: Final = 60.0
 #: How late the accounting may be with the record of a job that ended (Grid Engine writes it every 15 s).
 ACCOUNT_LATE_SECONDS: Final = 15.0
 
+#: The same of Slurm's, whose daemon is told within a second and writes it down when it comes to it.
+SACCT_SECONDS: Final = 60.0
+
 #: Commands that submit one job each and run at the same time.
 SINGLES_AT_ONCE: Final = 8
 

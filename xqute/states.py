@@ -391,7 +391,9 @@ class Answer(NamedTuple):
     Attributes:
         presence: Whether it is there.
         reason: For GONE, how it ended, where the scheduler knows; for PENDING, why it waits.
+        owed: For GONE, that its scheduler is about to know how it ended.
     """
 
     presence: Presence
     reason: Reason | None = None
+    owed: bool = False

@@ -4,6 +4,8 @@ import pytest
 
 from tests.acceptance.record_calls import ALONE, add_host, quiet
 from xqute import JobStatus, XquteError
+from xqute.owner import Owner
+from xqute.store import Record
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -100,6 +102,49 @@ async def test_a_job_of_an_earlier_process_is_archived_too_and_stays_so(make):
     assert await make().find() == []
     [found] = await make().find(archived=True)
     assert (found.status, found.start) == (FINISHED, 1)
+
+
+async def left_and_taken(make, state, *, at):
+    """A job of a run that was left, which another process takes over when ours does this at the store."""
+    async with make() as first:
+        job = await first.push(["false"], retries=0)
+    ours = make()
+    [job] = await ours.find()
+    store = ours._room.store
+    real = getattr(store, at)
+
+    async def taken(*arguments):
+        setattr(store, at, real)
+        [run] = await store.runs()
+        other = str(Owner.here()._replace(since=1))
+        assert await store.own(run._replace(owner=other, state="owned"), run.owner)
+        [row] = await store.get([job.id])
+        kept = (row.attempt, row.uid, row.document, 0.0)
+        again = Record(row.id, row.start, int(state), *kept, held=False, owner=other)
+        assert not await store.record([again])
+        return await real(*arguments)
+
+    setattr(store, at, taken)
+    return ours, job
+
+
+async def test_a_job_whose_run_is_taken_over_meanwhile_is_not_archived_as_it_was(make):
+    ours, job = await left_and_taken(make, JobStatus.QUEUED, at="record")
+
+    with pytest.raises(XquteError, match="another process has taken its run over just now"):
+        await job.archive()
+
+    [row] = await ours._room.store.get([job.id])
+    assert (row.status, job.archived) == (JobStatus.QUEUED, False)
+
+
+async def test_what_is_archived_is_what_became_of_a_job_since_it_was_loaded(make):
+    _, job = await left_and_taken(make, JobStatus.KILLED, at="get")
+
+    await job.archive()
+
+    [found] = await make().find(archived=True)
+    assert (found.status, job.status) == (JobStatus.KILLED, JobStatus.KILLED)
 
 
 async def test_a_job_that_is_tried_again_is_not_archived_any_more(make):

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from xqute.owner import Owner
 from xqute.states import JobStatus, Reason
 from xqute.store import Draft, Record, RunRow
 from xqute.stores.sqlite import SqliteStore
-from xqute.work import Function, Work, make_work
+from xqute.work import Function, Named, Work, make_work
 
 #: 2026-03-01 12:00:00 UTC
 THEN = 1772366400.0
@@ -97,7 +98,8 @@ class Place:
             draft = Draft(
                 2, options.priority, call.as_json(), job.document(), options.user, tags, options.title
             )
-            rows = [draft._replace(task=task, group=1 if needs else 0, parent=parent)]
+            name = call.named.name if call.named else ""
+            rows = [draft._replace(name=name, task=task, group=1 if needs else 0, parent=parent)]
             job.id = await store.accept(run, rows, [needs] if needs else [])
             for _ in range(starts):
                 await self._claim(store, run, job)
@@ -132,11 +134,12 @@ class Place:
                     values,
                 )
 
-    def _work(self, command, options, task=None):
-        """A command; of a task, its call as it is shown."""
-        if task is None:
-            return make_work(command, options)
-        return Work((), options, Function("work:fn", "", "00", command, task))
+    def _work(self, command, options, task=None, name="", *, protected=False):
+        """A command; of a task, its call as it is shown; of a named call, a build."""
+        work = make_work(command, options)
+        if task is not None:
+            work = Work((), options, Function("work:fn", "", "00", command, task))
+        return replace(work, named=Named(name, protected=protected)) if name else work
 
     async def _claim(self, store, run, job):
         """One more start."""

@@ -14,6 +14,7 @@ import pytest
 from tests.cli.conftest import THEN, dead, living
 from xqute.cli import app
 from xqute.errors import XquteError
+from xqute.events import Event, format_event
 from xqute.states import JobStatus, Reason
 
 READERS = [["ls"], ["ls", "--run", "all"], ["show", "1"], ["why", "1"], ["logs", "1"], ["prune", "--dry-run"]]
@@ -317,6 +318,45 @@ def test_on_a_narrow_terminal_runs_are_told_with_their_ids_states_and_scripts(
     column = shown[row].index("unfinished")
     words = " ".join(shown[row + n][column:].split("  ")[0] for n in range(3))
     assert "unfinished (its manager ended)" in words
+
+
+def test_on_a_narrow_terminal_titles_are_told_on_two_lines(some, environment) -> None:
+    some.job(title="align reads of sample seven", reason=Reason("EXIT", {"rc": 127, "message": SENTENCE}))
+    some.job(title="align reads of sample eight and of all that come after it", retries=1, starts=2)
+
+    shown = shown_in(60, some, environment, "ls")
+
+    row = next(n for n, line in enumerate(shown) if line.startswith("4 "))
+    column = shown[row].index("align")
+    first, second = (line[column:].split("  ")[0].strip() for line in shown[row : row + 2])
+    assert second.endswith("…")
+    assert "align reads of sample seven".startswith(f"{first} {second[:-1]}")
+    assert max(map(len, shown)) <= 60
+
+
+def test_on_a_narrow_terminal_what_happened_on_one_day_is_told_by_its_times(some, environment) -> None:
+    some.job(JobStatus.FAILED, reason=Reason("EXIT", {"rc": 127, "message": SENTENCE}))
+    shown = shown_in(60, some, environment, "show", "4")
+    wide = shown_in(200, some, environment, "show", "4")
+
+    assert [line for line in wide if line.startswith("2026-03-01 12:00:0")]
+    assert [line for line in shown if line.startswith("12:00:0")]
+
+
+def test_on_a_narrow_terminal_ids_and_statuses_are_whole_however_many_columns_there_are(
+    some, environment
+) -> None:
+    some.run("lively", owner=living(), created=THEN + 1)
+    said = b"".join(format_event(Event("progress", "aligning all reads", 3.0, 10.0)) for _ in range(2))
+    some.job(
+        JobStatus.SUBMITTED, "samtools index", run="lively", reason=Reason("PENDING"), events=said, starts=2
+    )
+
+    shown = shown_in(60, some, environment, "ls", "--run", "all")
+
+    assert [line for line in shown if line.startswith("4   lively  SUBMITTED")]
+    assert [line for line in shown if line.startswith("2   run1    FAILED")]
+    assert max(map(len, shown)) <= 60
 
 
 def test_piped_there_are_no_colours_and_nothing_is_cut(some, xqute) -> None:

@@ -84,6 +84,47 @@ def test_a_job_that_wrote_nothing_is_no_error(place, call) -> None:
     assert call("logs", 1, "--json").json["stdout"]["text"] is None
 
 
+LINES = b"""{"date": 1, "level": "DEBUG", "logger": "x", "text": "one"}
+{"date": 2, "level": "INFO", "logger": "x", "text": "two"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"out": b"hello\n"}, "has no log; its stdout is not empty: `xqute logs 1`"),
+        ({"out": b"a\n", "err": b"b\n"}, "has no log; its stdout and stderr are not empty: `xqute logs 1`"),
+        ({"out": b"", "err": b""}, "has written nothing; it is FINISHED: EXIT 0"),
+        (
+            {"out": b"hello\n", "log": LINES},
+            "has nothing in its log that is as bad as warning; --level debug shows 2 lines",
+        ),
+    ],
+)
+def test_who_asks_for_a_log_that_is_not_there_is_told_what_there_is(place, call, files, told) -> None:
+    place.run()
+    place.job(**files)
+
+    said = call("logs", 1, "--log", "--level", "warning")
+
+    assert (said.status, said.out) == (0, "")
+    assert said.err == f"xqute: job 1 (true) {told}\n"
+
+
+def test_who_asks_for_one_output_that_is_not_there_is_told_of_the_others(place, call) -> None:
+    place.run()
+    place.job(starts=2, err=b"oh no\n", log=LINES)
+    (place.root / "1" / "job.retry" / "1").mkdir(parents=True)
+    (place.root / "1" / "job.retry" / "1" / "job.stdout").write_bytes(b"before\n")
+
+    assert call("logs", 1, "--stdout").err == (
+        "xqute: job 1 (true) has no stdout; its stderr and log are not empty: `xqute logs 1`\n"
+    )
+    assert call("logs", 1, "--stderr", "--start", 1).err == (
+        "xqute: job 1 (true) has no stderr; its stdout is not empty: `xqute logs 1 --start 1`\n"
+    )
+
+
 def test_bytes_are_tamed_unless_they_are_wanted_raw(place, xqute) -> None:
     content = b"\x1b[31mred\x1b[0m \xff\x00\n10%\r20%\r\nend"
     place.run()

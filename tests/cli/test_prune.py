@@ -16,12 +16,12 @@ from xqute.states import JobStatus, Reason
 
 
 @contextmanager
-def asking(place, environment):
+def asking(place, environment, *options):
     """`xqute prune` with a terminal to ask at, and the other end of that."""
     master, slave = os.openpty()
     try:
         with subprocess.Popen(
-            [sys.executable, "-m", "xqute", "prune"],
+            [sys.executable, "-m", "xqute", "prune", *options],
             env={**environment, "XQUTE_METADIR": str(place.root)},
             stdin=slave,
             stdout=subprocess.PIPE,
@@ -114,19 +114,54 @@ def test_without_a_terminal_it_needs_yes(some, xqute) -> None:
 
     assert (said.returncode, said.stdout) == (1, "")
     assert said.stderr.startswith("xqute: nothing was removed (3 jobs of 1 run, ")
-    assert said.stderr.endswith("): nobody can be asked here; --yes says it\n")
+    assert said.stderr.endswith("): stdin is no terminal, so nobody can be asked; say --yes\n")
     assert left(some)[0] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("answer", ["n\n", "y\n"])
+@pytest.mark.parametrize("what", [[], ["--logs"]], ids=["jobs", "logs"])
+def test_an_answer_from_a_pipe_is_nobodys(some, xqute, answer, what) -> None:
+    some.job(log=line("INFO", 100))
+
+    said = xqute("prune", *what, stdin=None, input=answer)
+
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.endswith("; say --yes\n")
+    assert left(some)[0] == [1, 2, 3, 4]
+    assert log_of(some, 4)
 
 
 @pytest.mark.parametrize(("answer", "remains"), [("y\n", []), ("n\n", [1, 2, 3]), ("\n", [1, 2, 3])])
 def test_on_a_terminal_it_asks(some, environment, answer, remains) -> None:
     with asking(some, environment) as (process, master):
         os.write(master, answer.encode())
-        _, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert b"remove 3 jobs of 1 run, " in err
+    assert (out == b"nothing was removed\n") == bool(remains)
     assert left(some)[0] == remains
+
+
+def test_a_terminal_that_gives_no_answer_has_nothing_removed(some, environment) -> None:
+    with asking(some, environment) as (process, master):
+        os.write(master, b"\x04")  # Ctrl-D
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (1, b"")
+    assert err.endswith(b"\nxqute: nothing was removed: there was no answer\n")
+    assert left(some)[0] == [1, 2, 3]
+
+
+def test_who_does_not_want_lines_of_logs_to_go_is_told_that_they_stay(place, environment) -> None:
+    place.run()
+    place.job(log=line("INFO", 100))
+    with asking(place, environment, "--logs") as (process, master):
+        os.write(master, b"n\n")
+        out, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (0, b"nothing was removed\n")
+    assert log_of(place, 1)
 
 
 def test_the_first_ctrl_c_at_the_question_ends_it_and_removes_nothing(some, environment) -> None:
@@ -191,6 +226,52 @@ def test_what_a_job_needs_that_is_to_run_yet_is_left(place, call) -> None:
     assert call("prune", "--yes").out.startswith("removed 3 jobs, ")
     assert left(place)[0] == [2, 4, 5]
     assert call("prune", "--yes").out == "nothing to remove; 2 jobs that others need are left\n"
+
+
+# What is worth knowing before
+
+
+def test_what_a_resumed_script_would_run_again_is_said(place, call) -> None:
+    place.run("done")
+    place.job(run="done")
+    place.run("died", owner=dead(), created=THEN + 1)
+    for status in (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.SKIPPED):
+        place.job(status, run="died", reason=Reason("EXIT"))
+    place.job(JobStatus.QUEUED, run="died", reason=Reason("ACCEPTED"))
+
+    said, document = call("prune", "--dry-run").out, call("prune", "--dry-run", "--json").json
+    done = call("prune", "--dry-run", "--run", "done")
+
+    assert said.startswith("would remove 4 jobs of 2 runs, ")
+    assert said.endswith("; 2 of them ended well in 1 unfinished run, and may run again with resume\n")
+    assert (document["unfinished"], document["again"]) == (["died"], [2, 4])
+    assert "unfinished" not in done.out
+
+
+def test_of_jobs_that_go_those_are_counted_that_are_old_builds(place, call) -> None:
+    place.run()
+    for status in (JobStatus.FINISHED, JobStatus.FINISHED, JobStatus.FAILED, JobStatus.FINISHED):
+        place.job(status, name="crawl", reason=Reason("EXIT"))
+    place.job()
+
+    said, document = call("prune", "--dry-run").out, call("prune", "--dry-run", "--json").json
+    every = call("prune", "--dry-run", "--builds").out
+
+    assert said.startswith("would remove 4 jobs of 1 run, among them 2 old builds, ")
+    assert said.endswith("; 1 current build (see --builds) is left\n")
+    assert (document["old"], document["current"]) == ([1, 2], [4])
+    assert every.startswith("would remove 5 jobs of 1 run, among them 2 old builds and 1 current build, ")
+
+
+def test_protected_builds_that_are_left_are_counted(place, call) -> None:
+    place.run()
+    place.job(name="crawl", protected=True)
+    place.job(name="crawl", protected=True, age=time.time())
+
+    said, document = call("prune", "--older", "1h"), call("prune", "--json", "--dry-run").json
+
+    assert said.out == "nothing to remove; 1 protected build is left\n"
+    assert (document["jobs"], document["protected"]) == ([], 2)
 
 
 # Runs without jobs

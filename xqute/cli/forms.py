@@ -133,8 +133,10 @@ def print_table(
         widths = _fit(columns, out.width)
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
     for name, width in widths.items():
-        wraps = name in _WRAPPED
+        wraps = name in _CUT | _WRAPPED
         table.add_column(name, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis", width=width)
+        if name in _CUT and out.is_terminal:
+            columns[name] = [_cut(out, cell, width) for cell in columns[name]]
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     if out.is_terminal:
@@ -145,6 +147,15 @@ def print_table(
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def _cut(out: Out, cell: Text, width: int) -> Text:
+    """A text on two lines at most."""
+    first, *rest = cell.wrap(out, width, overflow="fold") or [cell]
+    if len(rest) > 1:
+        rest[0].truncate(width - 1)
+        rest[0].append("…")
+    return Text("\n").join([first, *rest[:1]])
+
+
 def _text(cell: str | Text) -> Text:
     return cell if isinstance(cell, Text) else Text(printable(cell))
 
@@ -152,8 +163,8 @@ def _text(cell: str | Text) -> Text:
 #: Blanks between two columns.
 _GAP: Final = 2
 
-#: Columns that give way where the terminal is too narrow: those are cut, these go on on a line below.
-#: Ids, numbers and times never do.
+#: Columns that give way where the terminal is too narrow: those go on on one line below and are cut then,
+#: these on as many as it takes. Ids, numbers and times never do.
 _CUT: Final = frozenset({"title", "script", "progress"})
 _WRAPPED: Final = frozenset({"reason", "state", "jobs"})
 _NARROWEST: Final = 8
@@ -161,12 +172,18 @@ _NARROWEST: Final = 8
 #: Columns that may be missed there, when they say this in all rows.
 _DULL: Final = {"start": "1", "attempt": "1"}
 
-#: Columns that have a shorter form.
-_SHORTER: Final[Mapping[str, Callable[[str], str]]] = {
-    "script": os.path.basename,
-    "created": lambda date: date[5:16],  # without the year and the seconds
-    "when": lambda date: date[5:],
-}
+#: The month and the day in a short date.
+_DAY: Final = 6
+
+#: Columns that are missed most easily where nothing else does.
+_MISSED: Final = ("attempt", "time")
+
+#: Columns that have a shorter form, or several.
+_SHORTER: Final[Sequence[tuple[str, Callable[[str], str]]]] = (
+    ("script", os.path.basename),
+    ("created", lambda date: date[5:16]),  # without the year and the seconds
+    ("when", lambda date: date[5:]),
+)
 
 
 def _widths(columns: Mapping[str, Sequence[Text]]) -> dict[str, int]:
@@ -178,17 +195,31 @@ def _fit(columns: dict[str, list[Text]], width: int) -> dict[str, int]:
     for name, dull in _DULL.items():
         if _total(_widths(columns)) > width and all(cell.plain == dull for cell in columns.get(name, ())):
             columns.pop(name, None)
-    for name, shorter in _SHORTER.items():
+    for name, shorter in _SHORTER:
         if _total(_widths(columns)) > width and name in columns:
             columns[name] = [Text(shorter(cell.plain)) for cell in columns[name]]
+    days = {cell.plain[:_DAY] for cell in columns.get("when", ())}
+    if len(days) == 1 and _total(_widths(columns)) > width:
+        columns["when"] = [cell[_DAY:] for cell in columns["when"]]
+    for name in _MISSED:
+        if _total(_least(columns)) > width:
+            columns.pop(name, None)
     widths = _widths(columns)
     give = {name for name in widths if name in _CUT | _WRAPPED and widths[name] > _NARROWEST}
     while give and _total(widths) > width:
-        # what is cut is lost, and what goes on below is not: yet that is what people came for
-        widest = max(give, key=lambda name: widths[name] * (2 if name in _CUT else 1))
+        # of what is cut something is lost, yet reasons are what people came for
+        widest = max(give, key=lambda name: widths[name] * (1.75 if name in _CUT else 1))
         widths[widest] -= 1
         give -= {name for name in give if widths[name] <= _NARROWEST}
     return widths
+
+
+def _least(columns: Mapping[str, Sequence[Text]]) -> dict[str, int]:
+    """How wide each column must be."""
+    gives = _CUT | _WRAPPED
+    return {
+        name: min(width, _NARROWEST) if name in gives else width for name, width in _widths(columns).items()
+    }
 
 
 def _total(widths: Mapping[str, int]) -> int:

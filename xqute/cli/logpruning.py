@@ -169,6 +169,8 @@ def prune_logs(
         print(f"nothing to remove{left}")
     elif dry_run:
         print(f"would remove {what}")
+    elif not done.ids:
+        print("nothing was removed")
     else:
         print(f"removed {counting(done.lines, 'line')} of {jobs(len(done.ids))}, {size(done.held)}")
     for error in errors:

@@ -15,7 +15,7 @@ from xqute.job import Job
 from xqute.metadir import RETRY, STDERR, STDOUT, read_news
 from xqute.states import FileState
 
-from .forms import print_json
+from .forms import counting, print_json
 from .journal import Journal, Reader
 from .journal import document as document_of
 from .options import one_job, where
@@ -164,16 +164,39 @@ async def _logs(place: Place, id: int, *, follow: bool, start: int | None, **how
     for stream in streams.values():
         stream.close()
     if not any(stream.found for stream in streams.values()):
-        print(f"xqute: {_nothing(job)}", file=sys.stderr)
+        print(f"xqute: {_nothing(job, how['only'], start, how['level'])}", file=sys.stderr)
 
 
-def _nothing(job: Job) -> str:
-    """Why there is no output at all."""
+def _nothing(job: Job, only: str | None, start: int | None, level: str) -> str:
+    """Why there is no output, and where there is some."""
     if job.removed:
         return f"the directory of {job} was removed after it had ended, as keep= of its run says"
     if job.start and not os.path.isdir(job.directory):
         return f"the directory of {job} is gone: {job.directory}"
+    if only == "log" and (lines := _lines(job, start)):
+        told = f"{job} has nothing in its log that is as bad as {level}"
+        return f"{told}; --level debug shows {counting(lines, 'line')}"
+    others = [name for name in ALL if name != only and _holds(job, name, start)]
+    if others:
+        which, where = "is" if len(others) == 1 else "are", f" --start {start}" if start else ""
+        told = f"{job} has no {only}; its {' and '.join(others)} {which} not empty"
+        return f"{told}: `xqute logs {job.id}{where}`"
     return f"{job} has written nothing; it is {job.status.name}: {job.reason}"
+
+
+def _lines(job: Job, start: int | None) -> int:
+    """How many lines its log has in all."""
+    return sum(1 for _ in Reader(path_of(job, "log", start), "debug").read())
+
+
+def _holds(job: Job, stream: str, start: int | None) -> bool:
+    """Whether there is something of this output."""
+    if stream == "log":
+        return _lines(job, start) > 0
+    try:
+        return os.path.getsize(path_of(job, stream, start)) > 0
+    except (OSError, XquteError):  # it is not there, or was not kept
+        return False
 
 
 async def _look(place: Place, id: int, start: int | None) -> tuple[Job, bool]:

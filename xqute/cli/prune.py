@@ -147,8 +147,7 @@ class Removal:
 async def _remove(place: Place, plan: Plan) -> Removal:
     """Clean up after jobs, forget them, and remove their directories; and runs that have no jobs then."""
     removal = Removal()
-    if plan.cleanups:
-        await _clean_up(place, plan.cleanups, removal)
+    mine = await _clean_up(place, plan.cleanups, removal) if plan.cleanups else ""
     ids = sorted({*plan.ids} - {*plan.cleanups})
     async with place.writing() as store:
         for first in counted(range(0, len(ids), BATCH), "removing"):
@@ -156,23 +155,23 @@ async def _remove(place: Place, plan: Plan) -> Removal:
             for id_ in sorted(await store.delete(ids[first : first + BATCH])):
                 removal.remove(f"{place.root}/{id_}")
         for row in await store.runs():
-            if row.id in {*plan.runs, *plan.empty} and deserted(row):
-                removal.runs += await store.forget(row)
+            if row.id in {*plan.runs, *plan.empty, mine} and deserted(row) and await store.forget(row):
+                removal.runs += row.id != mine
     return removal
 
 
-async def _clean_up(place: Place, ids: Sequence[int], removal: Removal) -> None:
-    """Delete jobs as a program does: their cleanup functions are called first, by jobs that go then too."""
+async def _clean_up(place: Place, ids: Sequence[int], removal: Removal) -> str:
+    """Delete jobs as a program does: their cleanup functions are called first, by jobs that go then too.
+
+    Returns the run of those; it has none in the end, unless one of them failed.
+    """
     show_warnings()
     xqute = Xqute(job_metadir=place.root, store=place.url, scheduler_forks=os.cpu_count())
     async with xqute:
         for first in counted(range(0, len(ids), BATCH), "cleaning up"):
             batch = [await xqute.get(id_) for id_ in ids[first : first + BATCH]]
             await asyncio.gather(*(_delete(xqute, job, removal) for job in batch))
-    async with place.writing() as store:
-        for row in await store.runs():
-            if row.id == xqute.run:
-                await store.forget(row)
+    return xqute.run
 
 
 async def _delete(xqute: Xqute, job: Job, removal: Removal) -> None:
@@ -198,8 +197,12 @@ def _document(place: Place, plan: Plan, removal: Removal, *, dry_run: bool) -> d
         "bytes": plan.bytes,
         "cleanups": plan.cleanups,
         "current": plan.current,
+        "old": plan.old,
+        "unfinished": plan.unfinished,
+        "again": plan.again,
         "owned": plan.owned,
         "needed": plan.needed,
+        "protected": plan.protected,
         "dry_run": dry_run,
         "removed": removal.jobs,
         "removed_runs": removal.runs,

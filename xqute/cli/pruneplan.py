@@ -47,8 +47,12 @@ class Plan:
         cleanups: Those of the jobs whose cleanup functions are called first.
         current: The current builds that match.
         builds: Whether those go, too.
+        old: Those of the jobs that are builds which ended well, and count no more.
+        unfinished: Those of the runs that have jobs which have not ended.
+        again: Those of the jobs that ended well in these: with `resume`, their scripts run them again.
         owned: Jobs that match and are left, because their run has a living manager.
         needed: Jobs that match and are left, because others that stay need their results.
+        protected: Builds of protected calls that match, and are left.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -58,8 +62,12 @@ class Plan:
     cleanups: list[int] = field(default_factory=list)
     current: list[int] = field(default_factory=list)
     builds: bool = False
+    old: list[int] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
     owned: int = 0
     needed: int = 0
+    protected: int = 0
 
     @property
     def any(self) -> bool:
@@ -71,16 +79,24 @@ class Plan:
         """What would be removed."""
         count = len(self.cleanups)
         cleaned = f"; {counting(count, 'cleanup function')} called first" if count else ""
-        return f"{', '.join(self._parts())}{cleaned}{self.left}"
+        return f"{', '.join(self._parts())}{cleaned}{self._repeated}{self.left}"
 
     def _parts(self) -> Iterator[str]:
         if self.ids:
             yield f"{jobs(len(self.ids))} of {counting(len(self.runs), 'run')}"
-            if self.builds and self.current:
-                yield f"among them {counting(len(self.current), 'current build')}"
+            found = {"old build": len(self.old), "current build": len(self.current) if self.builds else 0}
+            if told := [counting(count, what) for what, count in found.items() if count]:
+                yield f"among them {' and '.join(told)}"
             yield size(self.bytes)
         if self.empty:
             yield f"{counting(len(self.empty), 'run')} without jobs"
+
+    @property
+    def _repeated(self) -> str:
+        """That work is lost which its run still counts on."""
+        where = counting(len(self.unfinished), "unfinished run")
+        told = f"; {len(self.again)} of them ended well in {where}, and may run again with resume"
+        return told if self.again else ""
 
     @property
     def left(self) -> str:
@@ -89,6 +105,7 @@ class Plan:
         return (
             left_out(self.owned, f"{jobs(self.owned)} of runs that are running")
             + left_out(self.needed, f"{jobs(self.needed)} that others need")
+            + left_out(self.protected, counting(self.protected, "protected build"))
             + left_out(current, f"{counting(current, 'current build')} (see --builds)")
         )
 
@@ -98,6 +115,7 @@ class _Found(NamedTuple):
 
     run: str
     name: str
+    well: bool
     cleanup: bool
 
 
@@ -110,10 +128,14 @@ async def make_plan(place: Place, wanted: Wanted) -> Plan:
         current = found.keys() & await _current(place, store, {job.name for job in found.values()})
         may_go = {id_: job for id_, job in found.items() if wanted.builds or id_ not in current}
         needed = await _needed(place, store, may_go) if may_go else set()
+        plan.runs = {job.run for id_, job in may_go.items() if id_ not in needed}
+        plan.unfinished = [run for run in sorted(plan.runs) if await _is_unfinished(store, run)]
     plan.current = sorted(current - needed)
     plan.needed = len(needed)
     plan.ids = [id_ for id_ in may_go if id_ not in needed]
-    plan.runs = {found[id_].run for id_ in plan.ids}
+    well = [id_ for id_ in plan.ids if found[id_].well]
+    plan.old = [id_ for id_ in well if found[id_].name and id_ not in current]
+    plan.again = [id_ for id_ in well if found[id_].run in plan.unfinished]
     plan.cleanups = [id_ for id_ in plan.ids if wanted.clean and found[id_].cleanup]
     plan.bytes = sum(held(f"{place.root}/{id_}") for id_ in counted(plan.ids, "measuring"))
     return plan
@@ -123,19 +145,25 @@ async def _find(place: Place, store: Store, wanted: Wanted, plan: Plan) -> Mappi
     """The jobs that match and that no living process owns; the others are counted."""
     found: dict[int, _Found] = {}
     async for row, job, owned in ended_jobs(place, store, wanted.ended, wanted.run):
-        protected = job.call.named is not None and job.call.named.protected
-        if protected or (job.ended or job.created) > wanted.before:
+        if (job.ended or job.created) > wanted.before:
             continue
-        if owned:
+        if job.call.named is not None and job.call.named.protected:
+            plan.protected += 1
+        elif owned:
             plan.owned += 1
         else:
-            found[row.id] = _Found(row.run, job.name, _is_left_behind(job))
+            found[row.id] = _Found(row.run, job.name, job.status.well, _is_left_behind(job))
     return found
 
 
 def _is_left_behind(job: Job) -> bool:
     """Whether there may be something of a job that only its cleanup function knows, and was not told."""
     return job.call.function is not None and job.call.function.cleanup and not job.cleaned
+
+
+async def _is_unfinished(store: Store, run: str) -> bool:
+    """Whether jobs are left to run in a run that nobody runs."""
+    return any(count and not JobStatus(status).final for status, count in (await store.counts(run)).items())
 
 
 async def _empty(store: Store, wanted: Wanted) -> list[str]:

@@ -42,11 +42,18 @@ def agreed(what: str) -> bool:
     """Whether somebody at the terminal agrees that this is removed.
 
     Raises:
-        XquteError: Nobody can be asked.
+        XquteError: Nobody can be asked, or nobody answers.
     """
     if not sys.stdin.isatty():
-        raise XquteError(f"nothing was removed ({what}): nobody can be asked here; --yes says it")
-    return click.confirm(f"remove {what}?", err=True)
+        why = "stdin is no terminal, so nobody can be asked"
+        raise XquteError(f"nothing was removed ({what}): {why}; say --yes")
+    try:
+        return click.confirm(f"remove {what}?", err=True)
+    except click.Abort as end:
+        if not isinstance(end.__context__, EOFError):
+            raise
+    print(file=sys.stderr)  # the cursor is behind the question
+    raise XquteError("nothing was removed: there was no answer")
 
 
 def counted(items: Sequence[T], what: str) -> Iterable[T]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -28,7 +28,7 @@ from .watcher import Watcher
 
 log = logging.getLogger("xqute.engine")
 
-#: Jobs whose files are read without letting the event loop breathe.
+#: Jobs whose files are read at a time.
 _BATCH: Final = 50
 
 #: Between two questions, while the scheduler can't be asked.
@@ -99,25 +99,37 @@ class Adopter:
     async def _find_out(self, lives: Sequence[Live]) -> None:
         """The store says that they were claimed: were they handed over?"""
         unknown: dict[Job, Live] = {}
-        for place, live in enumerate(lives, 1):
+        for live in lives:
             live.job.begin_attempt()  # its manager died before it recorded that
-            uid = await self._patiently([live.job], partial(self._uid_of, live))
-            if uid:
-                self._arrived(live, uid)
-            else:
-                unknown[live.job] = live
-            if place % _BATCH == 0:
-                await asyncio.sleep(0)
-        if not unknown:
-            return
+        for first in range(0, len(lives), _BATCH):
+            some = lives[first : first + _BATCH]
+            uids = await self._read([live.job for live in some], self._uids_of)
+            for live in some:
+                live.cleared = live.job in uids
+                if uid := uids.get(live.job):
+                    self._arrived(live, uid)
+                else:
+                    unknown[live.job] = live
+        if unknown:
+            await self._look_for(unknown)
+
+    async def _look_for(self, unknown: Mapping[Job, Live]) -> None:
+        """Nobody wrote down where these are: the scheduler knows, a claim says it, or they never began."""
         jobs = list(unknown)
         # where the run stops meanwhile they are given back, and keep their start
         found = await self._patiently(jobs, lambda: self._room.scheduler.find_jobs(jobs)) or {}
-        never = []
+        cleared = [job for job, live in unknown.items() if live.cleared and found.get(job) is None]
+        where = {**found, **await self._read(cleared, self._claims_of)}
         for job, live in unknown.items():
-            if not await self._patiently([job], partial(self._arrive, live, found.get(job))):
-                never.append(live)
-        await self._begin_again(never)
+            if job in where:
+                self._arrived(live, where[job])
+        await self._begin_again([live for job, live in unknown.items() if job not in where])
+
+    async def _read(
+        self, jobs: Sequence[Job], read: Callable[[Sequence[Job]], Mapping[Job, T]]
+    ) -> Mapping[Job, T]:
+        """What files of these say; a foreign file system may not hold the loop."""
+        return await self._patiently(jobs, partial(asyncio.to_thread, read, jobs)) or {}
 
     async def _patiently(self, jobs: Sequence[Job], ask: Callable[[], Awaitable[T]]) -> T | None:
         """What is found out about these; tried again as long as that can't be, None when the run stops.
@@ -140,23 +152,17 @@ class Adopter:
                 await asyncio.sleep(backoff(TROUBLE_MIN_SECONDS, tries, _LOOK_MAX_SECONDS))
         return None
 
-    async def _uid_of(self, live: Live) -> str:
-        """The scheduler's id of this very start, where its manager came to write it down."""
-        job = live.job
-        script = job.script(self._room.scheduler)
-        live.cleared = metadir.read_start(script, job.identity) == job.start
-        return metadir.read_uid(job.directory) if live.cleared else ""
+    def _uids_of(self, jobs: Sequence[Job]) -> Mapping[Job, str]:
+        """Of those whose script is of this very start: the scheduler's id, where it was written down."""
+        scripts = {job: job.script(self._room.scheduler) for job in jobs}
+        cleared = [job for job in jobs if metadir.read_start(scripts[job], job.identity) == job.start]
+        return {job: metadir.read_uid(job.directory) for job in cleared}
 
-    async def _arrive(self, live: Live, uid: int | str | None) -> bool:
-        """Whether the scheduler had it, or its claim proves that it began."""
-        if uid is None and live.cleared:
-            claim = metadir.read_claim(live.job.directory)
-            # a process id says nothing elsewhere: what is not found there has ended
-            uid = claim if claim is None or self._room.scheduler.on_this_host else ""
-        if uid is None:
-            return False
-        self._arrived(live, uid)
-        return True
+    def _claims_of(self, jobs: Sequence[Job]) -> Mapping[Job, int | str]:
+        """Of those whose claim proves that they began: their process, where that says something here."""
+        claims = {job: metadir.read_claim(job.directory) for job in jobs}
+        here = self._room.scheduler.on_this_host  # what is not found elsewhere has ended
+        return {job: claim if here else "" for job, claim in claims.items() if claim is not None}
 
     def _arrived(self, live: Live, uid: int | str) -> None:
         self._note_claim(live)

@@ -221,9 +221,8 @@ class Driver:
         left = room.jobs - room.counts[JobStatus.FINISHED] - room.counts[JobStatus.SKIPPED]
         if room.interrupted and not room.detaching and left:
             log.warning(
-                "run %s was interrupted: %s of %s jobs have not ended well; Xqute(resume=True) or "
-                "`xqute resume %s` goes on with it",
-                *(room.run, left, room.jobs, room.run),
+                "run %s was interrupted: %s of %s jobs have not ended well; %s goes on with it",
+                *(room.run, left, room.jobs, room.goes_on),
             )
 
     async def _leave(self) -> None:

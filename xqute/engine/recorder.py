@@ -148,6 +148,11 @@ class Recorder:
                 self._room.request_stop(StopReason(TAKEN_OVER, "another process took the run over"))
         return lost
 
+    async def put_away(self, job: Job, was: str) -> bool:
+        """Keep that a job of a run that this owner left is archived; False: somebody else has that by now."""
+        record = self._record(job)._replace(held=False, owner=was or self._room.owner, kind=None)
+        return not await self._room.store.record([record])
+
     def _record(self, job: Job) -> Record:
         options = job.call.options
         shares_anew = options.grows or job.id in self._room.entered

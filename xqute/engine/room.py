@@ -188,6 +188,7 @@ class Room:
         stop: Why the run stops, once it does; the first reason wins.
         trouble: Why nothing is submitted at the moment; None when it is.
         forgiven: Failures before the run was started again, which the budget does not count.
+        again: What whoever began the run does to go on with it; empty: as with any run.
         held: Somebody may push more (inside `async with`).
         wake: Set whenever the run may be over or must stop.
         resting: Who waits until nothing of the run can go on, although more may be pushed.
@@ -228,6 +229,7 @@ class Room:
     stop: StopReason | None = None
     trouble: Reason | None = None
     forgiven: int = 0
+    again: str = ""
     held: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     resting: list[asyncio.Future[None]] = field(default_factory=list)
@@ -241,6 +243,11 @@ class Room:
     def now(self) -> float:
         """UTC seconds, by the clock of the moment."""
         return self.clock()
+
+    @property
+    def goes_on(self) -> str:
+        """What goes on with the run, were it to end now."""
+        return self.again or f"Xqute(resume=True) or `xqute resume {self.run}`"
 
     @property
     def used(self) -> int:

@@ -203,9 +203,8 @@ class Engine:
             await self._stop_jobs()
         elif self._room.stop is not None:
             log.warning(
-                "left running: job(s) %s; Xqute(resume=True) or `xqute resume %s` goes on with them, "
-                "`xqute kill --run %s` ends them",
-                *(listed(left), self._room.run, self._room.run),
+                "left running: job(s) %s; %s goes on with them, `xqute kill --run %s` ends them",
+                *(listed(left), self._room.goes_on, self._room.run),
             )
         self._room.inherited = list(self._room.live.values())  # for an engine that starts again
         self._room.adopted.clear()

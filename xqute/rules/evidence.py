@@ -62,7 +62,7 @@ def judge(evidence: Evidence) -> Judgement | None:
         return None
     if evidence.status is JobStatus.KILLING:
         return Judgement(JobEvent.KILLED, _killed(evidence))
-    return _judge_gone(evidence) if evidence.waited >= evidence.grace else None
+    return None if _may_hear_more(evidence) else _judge_gone(evidence)
 
 
 def overdue(evidence: Evidence, queued: float, most: float | None) -> Reason | None:
@@ -78,6 +78,11 @@ def overdue(evidence: Evidence, queued: float, most: float | None) -> Reason | N
         return None
     told = evidence.answer.reason.detail.get("message") if evidence.answer.reason is not None else None
     return Reason("PENDING_TIMEOUT", {"timeout": f"{most:g}", **({"message": told} if told else {})})
+
+
+def _may_hear_more(evidence: Evidence) -> bool:
+    """Whether its files may be late, or its scheduler with how it ended."""
+    return evidence.waited < evidence.grace or evidence.answer.owed
 
 
 _ENDED = frozenset({FileState.FINISHED, FileState.FAILED, FileState.SKIPPED})
@@ -124,7 +129,7 @@ def _judge_asked_to_stop(evidence: Evidence) -> Judgement | None:
     files = evidence.files
     if evidence.answer.presence is Presence.GONE and evidence.answer.reason is not None:
         return Judgement(JobEvent.FAILED, evidence.answer.reason, files.rc)
-    if evidence.waited < evidence.grace:
+    if _may_hear_more(evidence):
         return None
     if files.rc is not None and not files.signal:
         return Judgement(JobEvent.FAILED, rc_reason(files.rc), files.rc)

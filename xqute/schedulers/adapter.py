@@ -54,6 +54,8 @@ class Adapter(Scheduler):
         portable: How it is asked for cpus, mem, gpus and time.
         lists_deleted: `ends_command` lists what ended with no word of how, also what was deleted before it
             began; of that alone the accounting has no record.
+        account_seconds: How late the accounting may be with the record of a job that has ended; so long it is
+            not judged without. 0: as long as its files may be late.
         natives: The options of the command that submits, where misspelt ones are to be told apart.
         directive: How a line for the scheduler begins in a script.
         index_variable: The environment variable with the number of an array's element.
@@ -67,6 +69,7 @@ class Adapter(Scheduler):
     programs: ClassVar[Mapping[str, str]] = {}
     portable: ClassVar[Mapping[str, Portable]] = {}
     lists_deleted: ClassVar[bool] = False
+    account_seconds: float = 0.0
     natives: ClassVar[Natives | None] = None
     directive: ClassVar[str] = "#"
     index_variable: ClassVar[str] = ""

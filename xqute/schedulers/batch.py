@@ -45,6 +45,7 @@ from .touch import Touch
 log = logging.getLogger("xqute.batch")
 
 _GONE: Final = Answer(Presence.GONE)
+_OWED: Final = _GONE._replace(owed=True)
 
 
 class BatchScheduler(Adapter):
@@ -316,20 +317,23 @@ class BatchScheduler(Adapter):
 
     async def _account(self, asked: Mapping[str, Job], silent: Mapping[str, Job]) -> Mapping[str, Answer]:
         """How those ended that the queue does not list, or silently, where the accounting says it."""
-        argv = self.account_command(list(asked))
-        if argv is None:
-            return {}
         try:
+            argv = self.account_command(list(asked))
+            if argv is None:
+                return {}
             listed = await self._ask(argv, self.read_account)
         except BackendUnavailable:
-            return {}  # that they are gone is known; how they ended is a matter of luck
+            listed = {}  # that they are gone is known; how they ended may be told yet
         ended = {uid: one for uid, one in listed.items() if one.answer.presence is Presence.GONE}
         told = {uid: one.answer for uid, one in ended.items() if uid in asked and is_of(one, asked[uid])}
+        without = {uid: job for uid, job in asked.items() if uid not in told}
         looked_up = {number_of(uid) for uid in listed}
-        without = [
-            (uid, job) for uid, job in silent.items() if uid not in told and number_of(uid) in looked_up
-        ]
-        return {**told, **{uid: self._sightings.without_record(job) for uid, job in without}}
+        for uid, job in without.items():
+            if uid in silent and number_of(uid) in looked_up:
+                told[uid] = self._sightings.without_record(job)
+            elif self.account_seconds and self._sightings.is_late(job, self.account_seconds):
+                told[uid] = _OWED
+        return told
 
     def _note_node(self, job: Job, answer: Answer) -> None:
         """A host that went down is avoided by the next start."""

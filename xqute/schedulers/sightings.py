@@ -54,12 +54,15 @@ class Sightings:
         """What it means that a job is gone and the accounting has no record of it: it may only be late."""
         if job.status is not JobStatus.SUBMITTED or self._asked.get(job) == job.uid:
             return Answer(Presence.GONE)
+        return Answer(Presence.UNKNOWN) if self.is_late(job, ACCOUNT_LATE_SECONDS) else TAKEN_OUT
+
+    def is_late(self, job: Job, most: float) -> bool:
+        """Whether the record of a job was first missed not longer ago than it may be late."""
         uid, since = self._missed.get(job, ("", 0.0))
         if uid != job.uid:
             since = time.monotonic()
             self._missed[job] = job.uid, since
-        late = time.monotonic() - since < ACCOUNT_LATE_SECONDS
-        return Answer(Presence.UNKNOWN) if late else TAKEN_OUT
+        return time.monotonic() - since < most
 
     def taken_out(self, job: Job, listed: Iterable[Listed], array: str, keep: float) -> bool:
         """Whether an element that is not listed was taken out of its array before it began.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from ..errors import BackendAnswerError, OptionError
 from ..job import Job
-from ..settings import ARRAY_LIMIT
+from ..settings import ARRAY_LIMIT, SACCT_SECONDS
 from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
@@ -76,6 +76,7 @@ class SlurmScheduler(BatchScheduler):
     option_prefixes = ("slurm_", "sbatch_")
     directive = "#SBATCH"
     index_variable = "SLURM_ARRAY_TASK_ID"
+    account_seconds = SACCT_SECONDS
     kill_seconds = 30.0  # until its configuration says another KillWait
     foreign_env = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_")
     kept_env = frozenset(("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"))

@@ -52,7 +52,8 @@ class Slurm(Face):
     """The face of Slurm.
 
     Settings of the cluster, beside its own: `array` is MaxArraySize (1001), `most` a limit of jobs in it
-    (0: none); `slurm_accounts`: there is an accounting.
+    (0: none); `slurm_accounts`: there is an accounting; `slurm_accounts_late`: it has no ends yet;
+    `slurm_forgets`: the queue does not show what has ended.
     """
 
     programs = {  # noqa: RUF012  typing is not imported here
@@ -115,7 +116,7 @@ class Slurm(Face):
         """What the table knows, in the columns that are asked for."""
         options = dict(_options(arguments))
         table = toyjobs.wake(self.home)
-        jobs = list(table.jobs.values())
+        jobs = [job for job in table.jobs.values() if job.live or not table.settings.get("slurm_forgets")]
         if "jobs" in options:
             wanted = set(options["jobs"].split(","))
             jobs = [job for job in jobs if wanted & {_uid(job), str(_array(job))}]
@@ -151,7 +152,7 @@ class Slurm(Face):
             "AccountingStorageType": f"accounting_storage/{accounts}",
             "KillWait": f"{settings['grace']:.0f} sec",
             "MaxArraySize": settings.get("array", 1001),
-            "MinJobAge": f"{settings['keep']:.0f} sec",
+            "MinJobAge": f"{0 if settings.get('slurm_forgets') else settings['keep']:.0f} sec",
         }
         told = "".join(f"{name:<23} = {value}\n" for name, value in lines.items())
         return f"Configuration data as of 2026-01-01T00:00:00\n{told}"
@@ -160,11 +161,12 @@ class Slurm(Face):
         """What the table knows of jobs that ended, where there is an accounting."""
         with Table(self.home) as table:
             jobs = [job for job in table.jobs.values() if not job.live]
-            known = table.settings.get("slurm_accounts")
-        if not known:
+            settings = table.settings
+        if not settings.get("slurm_accounts"):
             raise Refused("Slurm accounting storage is disabled")
-        rows = (f"{_uid(job)}|{_STATES.get(job.state, job.state)}|{_node(job)}|UNLIMITED\n" for job in jobs)
-        return "".join(rows)
+        late = "RUNNING" if settings.get("slurm_accounts_late") else ""
+        rows = (f"{_uid(job)}|{late or _STATES.get(job.state, job.state)}|{_node(job)}|" for job in jobs)
+        return "".join(f"{row}UNLIMITED\n" for row in rows)
 
     # Killing
 

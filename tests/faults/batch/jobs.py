@@ -1,4 +1,6 @@
-"""Jobs that count their executions."""
+"""Jobs that count their executions, and what somebody does to them."""
+
+import subprocess
 
 SECONDS = 60
 
@@ -19,3 +21,8 @@ def runs(tmp_path):
 
 def well(jobs):
     return {(job.status.name, job.start, job.attempt) for job in jobs} == {("FINISHED", 1, 1)}
+
+
+def by_hand(cluster, *words):
+    """Run a command of the cluster, as somebody at a shell does."""
+    subprocess.run([cluster.bin / words[0], *words[1:]], check=True, capture_output=True)

@@ -1,12 +1,11 @@
 """What happens to jobs that wait in the queue, and to their numbers: real processes, toy clusters."""
 
 import asyncio
-import subprocess
 
 import pytest
 
 from tests.batches import SGE, SLURM
-from tests.faults.batch.jobs import SECONDS
+from tests.faults.batch.jobs import SECONDS, by_hand
 from tests.waiting import until
 from xqute import JobStatus
 from xqute.testing import toyprocs
@@ -17,10 +16,6 @@ WAITS = {SLURM: "PENDING (Resources)", SGE: "qw (waiting)"}
 
 def live(cluster):
     return [job for job in cluster.jobs().values() if job.live]
-
-
-def by_hand(cluster, *words):
-    subprocess.run([cluster.bin / words[0], *words[1:]], check=True, capture_output=True)
 
 
 # Waiting too long

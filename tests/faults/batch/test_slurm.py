@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.batches import SLURM
-from tests.faults.batch.jobs import SECONDS, counting, holding, runs, well
+from tests.faults.batch.jobs import SECONDS, by_hand, counting, holding, runs, well
 from tests.waiting import until
 from xqute import JobStatus
 
@@ -55,6 +55,52 @@ async def test_a_node_that_fails_costs_no_attempt_and_is_avoided(make, cluster, 
 
     assert (job.status, job.start, job.attempt) == (JobStatus.FINISHED, 2, 1)
     assert "--exclude=n1" in xq.scheduler.own_directives(job)
+
+
+async def cancelled_by_hand(xq, cluster, tmp_path):
+    """A job that may be tried again, which `squeue` does not list any more."""
+    cluster.set(slurm_accounts=True, slurm_accounts_late=True, slurm_forgets=True)
+    job = await xq.push(holding(tmp_path), retries=1, retry_delay=0)
+    await until(lambda: runs(tmp_path) == 1 and job.status is JobStatus.RUNNING)
+    by_hand(cluster, "scancel", job.uid)
+    return job
+
+
+async def test_an_accounting_that_is_late_is_waited_for_before_a_cancelled_job_is_judged(
+    make, cluster, tmp_path
+):
+    xq = make()
+    async with asyncio.timeout(SECONDS), xq:
+        job = await cancelled_by_hand(xq, cluster, tmp_path)
+        await until(lambda: job.rc_file.exists() or job.start > 1)
+        waits = time.monotonic() + xq.scheduler.grace_seconds
+        asked = len(cluster.calls("sacct")) + 2
+
+        def in_vain():
+            return time.monotonic() > waits and len(cluster.calls("sacct")) >= asked
+
+        await until(lambda: in_vain() or job.start > 1)
+        meanwhile = job.status, job.start
+        cluster.set(slurm_accounts_late=False)
+        await asyncio.wait([job.as_task()])
+
+    assert meanwhile == (JobStatus.RUNNING, 1)
+    assert (job.status, job.reason.code, job.start) == (JobStatus.FAILED, "KILLED", 1)
+    assert str(job.reason) == "KILLED by scancel"
+
+
+async def test_an_accounting_that_never_says_how_a_job_ended_is_not_waited_for_without_end(
+    make, cluster, tmp_path
+):
+    xq = make()
+    xq.scheduler.account_seconds = 1.0
+    async with asyncio.timeout(SECONDS), xq:
+        job = await cancelled_by_hand(xq, cluster, tmp_path)
+        (tmp_path / "go").touch()
+        await job
+
+    assert (job.status, job.start) == (JobStatus.FINISHED, 2)
+    assert any("asked to stop by SIGTERM" in str(line.reason) for line in await job.history())
 
 
 async def test_an_array_is_as_large_as_the_cluster_takes_it(make, cluster, tmp_path):

@@ -174,6 +174,26 @@ def test_a_signal_nobody_explains_is_the_reason_after_the_grace(answer):
     assert judgement.reason.detail["name"] == "SIGXCPU"
 
 
+OWED = GONE._replace(owed=True)
+
+
+@pytest.mark.parametrize("files", [failed(143), failed(0, "TERM"), BEGAN, ABSENT], ids=str)
+def test_an_end_that_the_scheduler_will_explain_is_not_judged_before(files):
+    evidence = seen(RUNNING, files, OWED, waited=1000.0)
+
+    assert judge(evidence) is None
+    assert code(evidence._replace(answer=Answer(Presence.GONE, Reason("OOM")))) == "OOM"
+
+
+@pytest.mark.parametrize("files", [failed(1), FINISHED], ids=str)
+def test_an_end_that_the_files_explain_waits_for_nobody(files):
+    assert judge(seen(RUNNING, files, OWED)) == judge(seen(RUNNING, files, GONE))
+
+
+def test_a_job_that_we_asked_to_stop_is_killed_whatever_its_scheduler_may_explain():
+    assert event(seen(KILLING, BEGAN, OWED)) is JobEvent.KILLED
+
+
 # our own timeout
 
 

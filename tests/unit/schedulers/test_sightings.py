@@ -213,3 +213,53 @@ async def test_no_record_for_another_cause_proves_nothing(tmp_path, monkeypatch,
     monkeypatch.setattr("xqute.schedulers.sightings.ACCOUNT_LATE_SECONDS", 0.0)
 
     assert await zombie(tmp_path, account, account, status) == [Answer(Presence.GONE)] * 2
+
+
+# What the accounting says later
+
+
+class Accounts(Tables):
+    """Its list forgets at once what has ended, and its accounting may be a minute late."""
+
+    account_seconds = 60.0
+    acct = "acct"
+
+    def account_command(self, uids):
+        if not self.acct:
+            raise BackendUnavailable("acct is not on PATH")
+        return [self.acct, *uids]
+
+    def read_account(self, output):
+        return self.read_poll(output)
+
+
+async def forgotten(tmp_path, account, acct="acct"):
+    """What is said of a job that is not listed: at once, and when its record can't be late any more."""
+    scheduler = Accounts(scheduler_rate=None)
+    scheduler.runner, scheduler.acct = Acting(), acct
+    [job] = await jobs_of(Bench(scheduler, tmp_path / "bench"), 1)
+    job.status, job.uid = JobStatus.RUNNING, "7"
+    scheduler.runner.says("1")
+    await scheduler.limits()
+    answers = []
+    for scheduler.account_seconds in (60.0, 0.0):
+        scheduler.runner.says("", "", account.replace("NAME", f"xq-{mark(job)}-z") if acct else "")
+        answers.append((await scheduler.poll_jobs([job]))[job])
+        scheduler.runner.script.clear()
+    return answers
+
+
+OWED = Answer(Presence.GONE, owed=True)
+
+
+@pytest.mark.parametrize("account", ["", "7 RUNNING NAME", "7 GONE foreign"])
+async def test_how_a_job_ended_is_owed_while_the_accounting_may_be_late(tmp_path, account) -> None:
+    assert await forgotten(tmp_path, account) == [OWED, Answer(Presence.GONE)]
+
+
+async def test_a_record_that_is_there_is_all_that_comes(tmp_path) -> None:
+    assert await forgotten(tmp_path, "7 GONE NAME") == [Answer(Presence.GONE)] * 2
+
+
+async def test_an_accounting_that_can_not_be_asked_now_may_say_it_later(tmp_path) -> None:
+    assert await forgotten(tmp_path, "", acct="") == [OWED, Answer(Presence.GONE)]
