@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .calls import Call
 from .crash import crash_point
 from .elsewhere import Elsewhere, how_it_ended, was_asked_for
 from .engine.room import Room
-from .errors import DependencyFailed, MissingDependencies, OptionError
+from .errors import DependencyFailed, MissingDependencies, OptionError, XquteError
 from .job import Job
 from .keeper import JobKeeper
 from .options import JobOptions
@@ -26,11 +27,11 @@ from .rules.freshness import (
     Definition,
     below,
     decide,
-    given_up,
     ordered,
     statuses,
     usable,
 )
+from .rules.giving_way import given_up
 from .settings import REQUESTS_SECONDS
 from .states import JobStatus
 from .store import Query
@@ -54,6 +55,18 @@ class _Seen(NamedTuple):
     builds: dict[str, list[Build]]
     newest: dict[str, int]
     patient: bool = False
+
+
+class _Begun(NamedTuple):
+    """What was begun.
+
+    Attributes:
+        roots: The jobs of what was asked for, and of what depends on that, by name; or why there is none.
+        elsewhere: Which builds of other runs those need.
+    """
+
+    roots: Mapping[str, Job | XquteError]
+    elsewhere: set[int]
 
 
 class Builder:
@@ -143,7 +156,7 @@ class Builder:
     # Building
 
     async def build(self, wanted: Wanted, base: JobOptions) -> Job:
-        """Push what is to be built, and wait for its end; returns the job of the goal.
+        """Push what is to be built for a call, and wait for its end; returns its job.
 
         A goal that is up to date has the job that it was built by.
 
@@ -154,61 +167,95 @@ class Builder:
             MissingDependencies: There are results missing that may not be built.
             XquteError: The goal is protected, and would have to be built again.
         """
-        name = name_of(wanted.call)
+        return await self._follow(wanted, base, await self._begun(wanted, base))
+
+    async def build_together(self, wanted: Wanted, base: JobOptions) -> dict[str, Job | BaseException]:
+        """The same for several calls: what several of them need is built once, and so are they.
+
+        Returns what each came to, and each that depends on them, by name: its job, or why there is none.
+        """
+        begun = await self._begun(wanted, base)
+        goals = {name_of(call): call for call in wanted.calls}
+        calls = {**{name_of(call): call for call in wanted.dependents}, **goals}
+        ones = [
+            wanted._replace(calls=(calls[name],), dependents=(), force=wanted.force and name in goals)
+            for name in begun.roots
+        ]
+        follows = (self._follow(one, base, begun) for one in ones)
+        return dict(zip(begun.roots, await asyncio.gather(*follows, return_exceptions=True), strict=True))
+
+    async def _follow(self, wanted: Wanted, base: JobOptions, begun: _Begun) -> Job:
+        """Wait for the end of a call, and of what depends on it; begin anew what is lost in another run."""
+        goal, *dependents = map(name_of, (*wanted.calls, *wanted.dependents))
+        while True:
+            job = begun.roots[goal]
+            if not isinstance(job, Job):
+                raise job
+            others = [begun.roots.get(name) for name in dependents if name != goal]
+            jobs = [job, *(each for each in others if isinstance(each, Job))]
+            if await self._ended(jobs, begun.elsewhere & self._below(jobs)):
+                return job
+            begun = await self._begun(wanted, base)
+            await self._withdraw(jobs, [each for each in begun.roots.values() if isinstance(each, Job)])
+
+    async def _begun(self, wanted: Wanted, base: JobOptions) -> _Begun:
         if wanted.deps not in POLICIES:
             raise OptionError(f"deps={wanted.deps!r}: it is 'outdated', 'missing' or None")
-        lost: Sequence[Job] = ()
+        for call in wanted.calls:
+            name_of(call)
         while True:
             await self._own()
             try:
                 async with self._deciding:  # two builds at the same time share what both need
-                    jobs, elsewhere = await self._begin(wanted, name, base)
+                    return await self._begin(wanted, base)
             except Overtaken:
                 continue
-            await self._withdraw(lost, jobs)
-            if await self._ended(jobs, elsewhere):
-                return jobs[0]
-            lost = jobs
 
-    async def _begin(self, wanted: Wanted, name: str, base: JobOptions) -> tuple[list[Job], set[int]]:
-        """Push what is to be built; returns the jobs that count, and which builds of other runs they need."""
-        calls = {name_of(call): call for call in wanted.dependents}
-        definitions = _definitions(self._pusher.plan([wanted.call, *calls.values()], base, {}))
-        needs = {each.name: each.needs for each in definitions}
-        await self._pins.check(wanted.pin, below(needs[name], needs))
-        seen = await self._look(definitions, base, patient=True)
-        decision = decide(
-            seen.definitions,
-            seen.builds,
-            name,
-            deps=wanted.deps,
-            dependents=calls,
-            pin=wanted.pin,
-            force=wanted.force,
-        )
-        if decision.refused:
-            raise Protected(name, statuses(seen.definitions, seen.builds)[name].why)
-        _refuse_missing(decision, name)
-        roots = [wanted.call if root == name else calls[root] for root in decision.roots]
+    async def _begin(self, wanted: Wanted, base: JobOptions) -> _Begun:
+        """Push what is to be built; where none of the goals can be had, nothing is."""
+        decision, seen = await self._decide(wanted, base)
+        calls = {name_of(call): call for call in (*wanted.dependents, *wanted.calls)}
+        ends: dict[str, Job | XquteError] = dict(_refusals(decision, seen))
+        roots = [root for root in decision.roots if root not in ends]
+        if not {*map(name_of, wanted.calls)} - ends.keys():
+            return _Begun(ends, set())
         newest = {each: seen.newest[each] for each in decision.new}
-        jobs = await self._push(self._pusher.plan(roots, base, {}), decision, newest)
+        jobs = await self._push(
+            self._pusher.plan([calls[root] for root in roots], base, {}), decision, newest
+        )
         overtaken = self._overtaken(decision, seen, self._below(jobs))
         await self._keeper.withdraw(overtaken, "another build takes its place")
         elsewhere = {id_ for id_ in self._below(jobs) if self._goes_on_elsewhere(id_, jobs)}
         await self._elsewhere.tell(elsewhere)
-        return jobs, elsewhere
+        return _Begun({**dict(zip(roots, jobs, strict=True)), **ends}, elsewhere)
+
+    async def _decide(self, wanted: Wanted, base: JobOptions) -> tuple[Decision, _Seen]:
+        """Look at what there is, and say what has to be built."""
+        goals = [name_of(call) for call in wanted.calls]
+        planned = self._pusher.plan([*wanted.calls, *wanted.dependents], base, {})
+        definitions = _definitions(planned)
+        needs = {each.name: each.needs for each in definitions}
+        await self._pins.check(wanted.pin, below((need for goal in goals for need in needs[goal]), needs))
+        seen = await self._look(definitions, base, patient=True)
+        decision = decide(
+            seen.definitions,
+            seen.builds,
+            goals,
+            deps=wanted.deps,
+            dependents={name_of(call) for call in wanted.dependents},
+            pin=wanted.pin,
+            force=wanted.force,
+        )
+        await self._pins.refuse_ignored(wanted.pin, decision, seen.definitions, seen.builds)
+        return decision, seen
 
     def _overtaken(self, decision: Decision, seen: _Seen, wanted: Collection[int]) -> list[Job]:
         """Builds of this run that don't go on and have younger ones now, and their steps."""
         room, keeper = self._room, self._keeper
         jobs = [*map(keeper.known.get, room.blocked), *keeper.heritage.jobs.values()]
-        idle = {job.id: job for job in jobs if job and not job.done() and job.id not in room.live}
-        builds = [job for job in idle.values() if job.name and job.id not in wanted]
-        older = [
-            job.id for job in builds if job.name in decision.new or job.id < seen.newest.get(job.name, 0)
-        ]
-        steps = [job.id for job in idle.values() if not job.name and job.id not in wanted]
-        return [idle[id_] for id_ in given_up({id_: job.needs for id_, job in idle.items()}, older, steps)]
+        idle = [job for job in jobs if job and not job.done() and job.id not in room.live]
+        newest = {**seen.newest, **dict.fromkeys(decision.new, sys.maxsize)}
+        return given_up(idle, newest, wanted)
 
     def _goes_on_elsewhere(self, id_: int, jobs: Sequence[Job]) -> bool:
         """Whether a job that is needed, or is one of those wanted, has yet to end in another run."""
@@ -324,11 +371,18 @@ def _definitions(plan: Plan) -> list[Definition]:
     ]
 
 
-def _refuse_missing(decision: Decision, goal: str) -> None:
-    if decision.missing:
-        names = ", ".join(decision.missing)
-        raise MissingDependencies(
-            f"{goal} can't be built with deps=None: there is no result of {names};"
-            " build that first, or give deps='missing'",
-            decision.missing,
+def _refusals(decision: Decision, seen: _Seen) -> Iterator[tuple[str, XquteError]]:
+    """The calls that nobody tries to build, and why."""
+    for goal, missing in decision.missing.items():
+        names = ", ".join(missing)
+        yield (
+            goal,
+            MissingDependencies(
+                f"{goal} can't be built with deps=None: there is no result of {names};"
+                " build that first, or give deps='missing'",
+                missing,
+            ),
         )
+    if refused := decision.refused.intersection(decision.roots):
+        stand = statuses(seen.definitions, seen.builds)
+        yield from ((name, Protected(name, stand[name].why)) for name in refused)

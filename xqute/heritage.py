@@ -12,7 +12,7 @@ from .engine.lifecycle import Lifecycle
 from .engine.room import Live, Room
 from .job import Job
 from .rules.definition import Matching, plain_digest
-from .rules.freshness import given_up
+from .rules.giving_way import given_up
 from .settings import PARKED
 from .states import JobEvent, JobStatus, Reason
 from .store import Query, Row, every_row
@@ -122,14 +122,12 @@ class Heritage:
         What was handed over is left alone, and so is what ended well. What was only claimed may have been
         handed over all the same: it is watched then, and parked else.
         """
-        jobs = {id_: job for id_, job in self.jobs.items() if not job.status.well}
-        lives = self._room.live
-        idle = [job for job in jobs.values() if job.id not in lives or not lives[job.id].handed]
-        newest = {name: await self._newest(name) for name in {job.name for job in idle if job.name}}
-        older = [job.id for job in idle if job.name and job.id < newest[job.name]]
-        steps = [job.id for job in idle if not job.name]
-        self._overtaken = given_up({id_: job.needs for id_, job in jobs.items()}, older, steps)
-        return [jobs[id_] for id_ in sorted(self._overtaken)]
+        jobs = [job for job in self.jobs.values() if not job.status.well]
+        handed = {id_ for id_, live in self._room.live.items() if live.handed}
+        newest = {name: await self._newest(name) for name in {job.name for job in jobs if job.name}}
+        overtaken = given_up(jobs, newest, handed)
+        self._overtaken = {job.id for job in overtaken}
+        return overtaken
 
     async def _newest(self, name: str) -> int:
         rows = await self._room.store.page(Query(name=name, newest=True, limit=1))

@@ -87,6 +87,10 @@ OPTION_NAMES: Final = frozenset(field.name for field in fields(JobOptions))
 _DEFAULTS: Final = JobOptions()
 
 
+#: What a call says itself.
+_OF_CALLS: Final = {"after": "cmd(…).after(job) or fn(…).after(job)", "name": 'fn(…).named("…")'}
+
+
 def apply_options(base: JobOptions, given: Mapping[str, Any]) -> JobOptions:
     """The options of `base` with those given put over them.
 
@@ -95,7 +99,7 @@ def apply_options(base: JobOptions, given: Mapping[str, Any]) -> JobOptions:
     """
     if not given:
         return base
-    _refuse_native(given)
+    _refuse_misplaced(given)
     refuse_unknown(given, OPTION_NAMES, "push option")
     values = {name: _CHECKS[name](name, value) for name, value in given.items()}
     if "env" in values:
@@ -170,9 +174,11 @@ def options_from_json(given: Mapping[str, Any]) -> JobOptions:
     return JobOptions(**values)
 
 
-def _refuse_native(given: Iterable[str]) -> None:
-    """Raise `OptionError` for an option of a batch scheduler, which is none of a job; says what is."""
+def _refuse_misplaced(given: Iterable[str]) -> None:
+    """Raise `OptionError` for what is said elsewhere, or of a batch scheduler; says what is right."""
     for name in given:
+        if name in _OF_CALLS:
+            raise OptionError(f"{name!r} is no option: say {_OF_CALLS[name]}, and push that")
         if found := _NATIVE(name):
             own = f"{found[1]}=" if found[1] in OWN else "cpus=, mem=, gpus= or time="
             raise OptionError(

@@ -25,6 +25,12 @@ def source_of(job: Job) -> str:
     return "result" if job.call.function is not None else str(job.stdout_file)
 
 
+def ended_as(job: Job) -> str:
+    """How a job ended and why, its status said once: "FAILED: EXIT 1", "KILLED by request"."""
+    name, reason = job.status.name, str(job.reason)
+    return reason if reason.startswith(name) else f"{name}: {reason}"
+
+
 def _is_removed(job: Job) -> bool:
     """Whether its result was removed with its directory; a file of the user's own is not there."""
     return job.removed and (job.call.function is not None or job.call.options.stdout is None)

@@ -125,7 +125,7 @@ class Xqute:
         refuse_while_imported()
         self._loop = need_loop()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
-        self.scheduler = make_scheduler(scheduler, options, _ARGUMENTS | _DEFAULTABLE)
+        self.scheduler = make_scheduler(scheduler, options, ARGUMENTS | DEFAULTABLE)
         self.scheduler.forks = forks(scheduler_forks, self.scheduler)
         self.scheduler.prescript = scheduler_prescript
         self.scheduler.postscript = scheduler_postscript
@@ -148,7 +148,7 @@ class Xqute:
     @staticmethod
     def _take_defaults(options: dict[str, Any], strategy: str, retries: int) -> JobOptions:
         """The options that are for jobs, taken out of those that are for the scheduler."""
-        mine = {name: options.pop(name) for name in _DEFAULTABLE & options.keys()}
+        mine = {name: options.pop(name) for name in DEFAULTABLE & options.keys()}
         return apply_options(JobOptions(), {**mine, "error_strategy": strategy, "retries": retries})
 
     # Pushing
@@ -234,12 +234,19 @@ class Xqute:
         Raises:
             MissingDependencies: `deps=None`, and there is no result of a call it needs.
             DependencyFailed: A call it needs failed, or was killed.
+            OptionError: A pinned build is none, or nothing would be made of it.
             XquteError: It is protected and outdated.
         """
         need_same_loop(self._loop)
-        wanted = Wanted(call, deps, dependents_of(dependents, self._calls), pin, force)
+        wanted = Wanted((call,), deps, dependents_of(dependents, self._calls), pin, force)
         await self._driver.own()
         return await self._builder.build(wanted, self._options)
+
+    async def _build_together(self, wanted: Wanted) -> Mapping[str, Job | BaseException]:
+        """Several calls by one decision, as `xqute build` does; returns what each came to, and dependents."""
+        self._room.again = "the same `xqute build`"
+        await self._driver.own()
+        return await self._builder.build_together(wanted, self._options)
 
     async def status(self, call: Call) -> BuildStatus:
         """How a named call stands: "not_built", "failed", "outdated" or "success"; `.why` and `.running`."""
@@ -252,6 +259,7 @@ class Xqute:
     async def run_until_complete(self) -> Report:
         """Run until nothing of the run can go on: all jobs have ended, or the run was stopped.
 
+        Inside `async with` the engine goes on: what is pushed afterwards runs as well.
         A halt returns normally; `stop_reason` tells. Cancelling this stops the run, and passes on when
         nothing of it is left.
         """
@@ -260,7 +268,7 @@ class Xqute:
         self._room.attended = self._room.held
         try:
             await self._driver.start()
-            await self._driver.ended()
+            await self._driver.complete()
             if self._driver.crash is not None:
                 raise self._driver.crash
             return await report_of(self._room, self._keeper, self._driver)
@@ -370,5 +378,5 @@ class Xqute:
         return await stats_of(self._room, self._keeper, self._driver)
 
 
-_ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
-_DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title", "resources"}
+ARGUMENTS: Final = frozenset(inspect.signature(Xqute).parameters) - {"options"}
+DEFAULTABLE: Final = OPTION_NAMES - {"error_strategy", "retries", "title", "resources"}

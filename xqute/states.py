@@ -39,6 +39,14 @@ class JobStatus(IntEnum):
     #: said it had nothing to do
     SKIPPED = 9
 
+    def __str__(self) -> str:
+        """Its name: what is printed is read by people."""
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        """Its name, in tables as well."""
+        return format(self.name, spec)
+
     @property
     def final(self) -> bool:
         """Whether a job in this status has ended."""

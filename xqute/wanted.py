@@ -11,6 +11,8 @@ from .errors import OptionError, XquteError
 from .keeper import JobKeeper
 from .options import unknown
 from .printable import listed
+from .rules.freshness import Build, Decision, Definition
+from .rules.pinning import LEFT, PINNED, PROTECTED, Between, ignored_pins, made_of
 from .shown import shown_value
 from .states import JobStatus
 from .store import Query
@@ -23,12 +25,12 @@ class Wanted(NamedTuple):
     """What is to be built, and how.
 
     Attributes:
-        call: The goal.
+        calls: The goals.
         deps, pin, force: As in `rules.freshness.decide`.
         dependents: Calls that are brought up to date too, where they depend on what is built.
     """
 
-    call: Call
+    calls: Sequence[Call]
     deps: str | None = "outdated"
     dependents: Sequence[Call] = ()
     pin: Mapping[str, int] | None = None
@@ -46,6 +48,35 @@ class Protected(XquteError):
         """Say what to do about it."""
         super().__init__(f"{goal} is protected, and is outdated ({why}): build it with force=True")
         self.why = why
+
+
+class PinIgnored(OptionError):
+    """Nothing would be made of a pinned build.
+
+    Attributes:
+        name: Of its call.
+        id: Its job's.
+        between: What is used in its place.
+    """
+
+    def __init__(self, name: str, id: int, between: Between) -> None:
+        """Say what is in between, and what to do about it."""
+        remedies = {
+            PINNED: f"pin a build of {between.name} that was made of it, or don't pin that",
+            PROTECTED: f"build {between.name} first, with that pin and force=True",
+            LEFT: f"build {between.name} first, with that pin, or give deps='outdated'",
+        }
+        self.name, self.id, self.between = name, id, between
+        super().__init__(f"pin={{{name!r}: {id}}}: {self.told}; {remedies[between.why]}")
+
+    @property
+    def told(self) -> str:
+        """What is in between."""
+        _, id_, used, why = self.between
+        left = "left as it is,"
+        stands = {PINNED: "pinned to", PROTECTED: f"protected and {left}", LEFT: left}[why]
+        instead = f"used job {used} of {self.name}" if used else f"was not made of job {self.id}"
+        return f"nothing would use it: {self.between.name} is {stands} job {id_}, which {instead}"
 
 
 class Pins:
@@ -66,12 +97,38 @@ class Pins:
             raise OptionError(f"pin={pin!r}: it is a dictionary, of names of calls and ids of their builds")
         known = sorted(set(names)) if pin else []
         for name, id_ in (pin or {}).items():
+            if not known:
+                raise OptionError(f"pin={{{name!r}: {shown_value(id_)}}}: no other named call is needed here")
             if name not in known:
                 raise OptionError(unknown("pin", str(name), known))
             trouble = await self._trouble(name, id_)
             if trouble:
                 offered = await self._offered(name)
                 raise OptionError(f"pin={{{name!r}: {shown_value(id_)}}}: {trouble}; {offered}")
+
+    async def refuse_ignored(
+        self,
+        pin: Mapping[str, int] | None,
+        decision: Decision,
+        definitions: Sequence[Definition],
+        builds: Mapping[str, Sequence[Build]],
+    ) -> None:
+        """Refuse pins that nothing would be made of.
+
+        Raises:
+            PinIgnored: It says why not, and what to do.
+        """
+        if not pin:
+            return
+        older: dict[int, Mapping[str, int]] = {}
+        left = {*decision.uses.values()}
+        while left:
+            rows = await self._room.store.get(sorted(left))
+            older |= {id_: {} for id_ in left}  # also where one is not there any more
+            older |= {job.id: job.used for job in await self._keeper.load_all(rows)}
+            left = {id_ for used in older.values() for id_ in used.values()} - older.keys()
+        for name, between in ignored_pins(decision, definitions, made_of(builds, older), pin).items():
+            raise PinIgnored(name, pin[name], between)
 
     async def _trouble(self, name: str, id: Any) -> str:
         if isinstance(id, bool) or not isinstance(id, int) or not 0 < id < 1 << 63:

@@ -258,6 +258,56 @@ async def test_a_pin_that_means_nothing_is_refused(xqute, pin):
         await xqute.build(C, pin=pin)
 
 
+@pytest.mark.parametrize("how", [{"deps": "missing"}, {"deps": None, "force": True}])
+async def test_a_pin_that_nothing_would_be_made_of_is_refused_with_what_lies_between(xqute, ran, how):
+    old = await xqute.build(A)
+    new = await xqute.build(A, force=True)
+    between = await xqute.build(B)
+    await xqute.build(C)
+    ran()
+
+    with pytest.raises(OptionError) as raised:
+        await xqute.build(C, pin={"A": old.id}, **how)
+
+    assert str(raised.value) == (
+        f"pin={{'A': {old.id}}}: nothing would use it: B is left as it is, job {between.id}, which used job "
+        f"{new.id} of A; build B first, with that pin, or give deps='outdated'"
+    )
+    assert ran() == []
+    await xqute.build(B, pin={"A": old.id})
+    await xqute.build(C, pin={"A": old.id}, **how)
+    assert ran() == ["B", "C"]
+    await xqute.build(C, pin={"A": old.id}, **how | {"force": False})
+    assert ran() == [], "it was made of it"
+
+
+async def test_a_pin_above_another_must_have_been_made_of_that(xqute, ran):
+    old = await xqute.build(A)
+    older = await xqute.build(B)
+    new = await xqute.build(A, force=True)
+    newer = await xqute.build(B)
+    ran()
+
+    with pytest.raises(
+        OptionError, match=f"B is pinned to job {newer.id}, which used job {new.id} of A; pin a"
+    ):
+        await xqute.build(C, pin={"A": old.id, "B": newer.id})
+
+    job = await xqute.build(C, pin={"A": old.id, "B": older.id})
+    assert (ran(), job.used) == (["C"], {"B": older.id})
+
+
+async def test_what_is_protected_is_named_where_it_keeps_a_pin_from_being_used(xqute, ran):
+    old = await xqute.build(A)
+    await xqute.build(A, force=True)
+    kept = make("B", {"deep": [A]}).named("B", protected=True)
+    await xqute.build(kept)
+    user = make("C", kept).named("C")
+
+    with pytest.raises(OptionError, match=r"B is protected and left as it is, .* that pin and force=True$"):
+        await xqute.build(user, pin={"A": old.id})
+
+
 @pytest.mark.parametrize("xqute", [None, "memory://"], ids=["sqlite", "memory"], indirect=True)
 async def test_a_skipped_build_keeps_the_last_good_result_for_its_users(xqute, here, ran):
     first = await xqute.build(A)
@@ -468,6 +518,11 @@ async def test_a_pin_of_what_is_no_build_names_those_that_are(xqute, id_):
     assert str(raised.value).startswith(f"pin={{'B': {id_!r}}}: ")
     assert str(raised.value).endswith(f"; good builds of B are {again.id}, 2")
     assert await xqute.find(name="C") == []
+
+
+async def test_where_nothing_named_is_needed_a_pin_has_none_to_name(xqute):
+    with pytest.raises(OptionError, match=r"^pin=\{'X': 1\}: no other named call is needed here$"):
+        await xqute.build(A, pin={"X": 1})
 
 
 async def test_a_pin_that_is_no_dictionary_is_refused(xqute):

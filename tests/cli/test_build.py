@@ -10,6 +10,7 @@ import pytest
 from tests.cli.conftest import dead, living
 from xqute.cli import build
 from xqute.cli.calls import CallSet
+from xqute.cli.outcomes import fitted
 from xqute.errors import XquteError
 from xqute.states import JobStatus
 from xqute.store import Record, RunRow
@@ -120,6 +121,22 @@ def test_a_root_cause_is_told_once_and_what_it_keeps_from_being_built(xqute, cal
     assert "job 2 can't start: job 1 (All pages) failed: EXIT 1: OSError: no net" in told
 
 
+@pytest.mark.parametrize("width", [20, 60, 100])
+def test_on_a_narrow_terminal_lines_end_between_words_and_commands_stay_whole(width):
+    command = "`xqute build 'calls here/calls.py:kept' --force`"
+    line = f"kept is protected and left as it is, outdated: it used job 6 of crawl; {command} builds it again"
+    advice = "  → mend it and run it again, as often as it takes; or leave it"
+
+    told = [part for text in (line, advice) for part in fitted(text, width)]
+
+    assert " ".join(map(str.strip, told)) == f"{line} {advice.strip()}"
+    assert all(len(part) <= width for part in told if command not in part)
+    assert any(command in part for part in told)
+    assert fitted("  /a directory/with spaces/and a long name/.xqute/17", 20) == [
+        "  /a directory/with spaces/and a long name/.xqute/17"
+    ]
+
+
 def test_resume_does_not_run_what_another_set_of_calls_has_built_since(xqute, calls):
     (calls.parent / "fail").touch()
     text = calls.read_text() + "\ntop = publish(web, 'all').named('top')\n"
@@ -223,6 +240,7 @@ def test_a_limit_stays_for_later_builds_until_it_is_lifted(xqute, calls, place):
     ("options", "status", "told"),
     [
         (["-o", "shceduler_prescript=x"], 1, "did you mean 'scheduler_prescript'?"),
+        (["-o", "plugin=3"], 1, "unknown option 'plugin': known are cpus, cwd, "),
         (["-o", "scheduler_forks=3"], 2, "scheduler_forks is not given here, but as --forks"),
         (["-o", "timeout"], 2, "'timeout': give a name and a value, as in timeout=2h"),
         (["--resource", "=8"], 2, "'=8': give a name and a value, as in cpus=8"),
@@ -237,6 +255,14 @@ def test_a_misspelt_option_is_said_in_a_sentence(xqute, calls, options, status, 
     assert said.returncode == status
     assert told in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_only_options_that_can_be_given_are_listed_as_known(xqute, calls):
+    said = xqute("build", calls, "-o", "nothing=1")
+
+    known = said.stderr.strip().partition("known are ")[2].split(", ")
+    assert "timeout" in known
+    assert not {*known} & build.ELSEWHERE.keys()
 
 
 def test_builds_are_below_the_current_directory_and_those_beside_the_module_are_mentioned(
@@ -279,6 +305,20 @@ def test_what_another_shell_took_up_a_moment_before_is_left_to_that(call, calls,
     assert (said.status, said.out) == (0, "crawl: job 2, FINISHED: EXIT 0\n"), said.err
 
 
+def test_after_ctrl_c_the_same_command_is_what_goes_on(begin, xqute, calls):
+    (calls.parent / "wait").touch()
+    process = begin("build", f"{calls}:web", text=True)
+    wait_for((calls.parent / "began").exists)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert "2 of 2 jobs have not ended well; the same `xqute build` goes on with it" in err
+    assert "resume" not in err
+    (calls.parent / "wait").unlink()
+    assert xqute("build", f"{calls}:web").stdout == "to web: job 2, FINISHED: EXIT 0\n"
+
+
 def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, begin, calls):
     (calls.parent / "wait").touch()
     first = begin("build", f"{calls}:crawl")
@@ -297,6 +337,31 @@ def test_a_second_shell_waits_for_what_the_first_builds_and_why_names_it(xqute, 
     assert first.wait(30) == second.wait(30) == 0
     listed = json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]
     assert [(job["id"], job["status"]) for job in listed] == [(1, "finished"), (2, "finished")]
+
+
+def test_when_a_shell_dies_that_was_waited_for_each_of_several_calls_goes_on_and_is_built_once(
+    xqute, begin, calls
+):
+    with calls.open("a") as file:
+        file.write("tops = [publish(web, to).named(f'top {to}') for to in ('one', 'two')]\n")
+    (calls.parent / "wait").touch()
+    first = begin("build", f"{calls}:crawl")
+    wait_for((calls.parent / "began").exists)
+    second = begin("build", f"{calls}:tops,to print", "--force", text=True)
+    wait_for(lambda: "WAITING" in xqute("why", "5").stdout)
+
+    first.kill()
+    first.wait()
+    (calls.parent / "wait").unlink()
+    out, err = second.communicate(timeout=60)
+
+    assert second.returncode == 0, err
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["top one", "top two", "to print"]
+    listed = json.loads(xqute("ls", "--run", "all", "--status", "finished", "--json").stdout)["jobs"]
+    assert sorted(job["name"] for job in listed) == ["crawl", "to print", "to web", "top one", "top two"]
+    assert {call["status"] for call in json.loads(xqute("status", calls, "--json").stdout)["calls"]} == {
+        "success"
+    }
 
 
 def test_after_kill_all_no_shell_begins_anew_what_was_killed(xqute, begin, calls):
@@ -337,6 +402,96 @@ def test_force_dependents_and_pin_are_understood(xqute, calls):
     assert (told[0]["title"], told[0]["tags"], told[0]["notes"]) == ("All pages", ["net"], "Takes long.")
     listed = json.loads(xqute("ls", "--run", "all", "--name", "crawl", "--json").stdout)["jobs"]
     assert [(job["id"], job["name"]) for job in listed] == [(1, "crawl"), (4, "crawl")]
+
+
+@pytest.mark.parametrize("dependents", [[], ["--dependents"]], ids=["", "dependents"])
+def test_calls_that_are_forced_together_use_each_other_and_are_built_once(xqute, calls, dependents):
+    with calls.open("a") as file:
+        file.write("top = publish(web, 'all').named('top')\n")
+    xqute("build", calls)
+
+    forced = xqute("build", calls, "--force", *dependents)
+    status = json.loads(xqute("status", calls, "--json").stdout)["calls"]
+    some = xqute("build", f"{calls}:top,crawl", "--force", *dependents)
+
+    names = ["crawl", "to web", "to print", "top"]
+    told = [f"{name}: job {id_}, FINISHED: EXIT 0" for id_, name in enumerate(names, 5)]
+    assert (forced.returncode, forced.stdout.splitlines()) == (0, told)
+    assert {call["status"] for call in status} == {"success"}
+    assert [call["used"] for call in status] == [{}, {"crawl": 5}, {"crawl": 5}, {"to web": 6}]
+    assert some.stdout.splitlines()[:2] == [
+        "top: job 11, FINISHED: EXIT 0",
+        "crawl: job 9, FINISHED: EXIT 0",
+    ], "what lies between is built anew, too, and once"
+
+
+def test_dependents_that_were_rebuilt_are_named_and_what_stays_outdated(xqute, calls):
+    with calls.open("a") as file:
+        file.write("kept = publish(crawled, 'archive').named('kept', protected=True)\n")
+        file.write("above = publish(kept, 'above').named('above')\n")
+        file.write("aside = crawl('aside').named('aside')\n")
+    xqute("build", calls)
+
+    said = xqute("build", f"{calls}:crawl", "--force", "--dependents")
+    told = json.loads(xqute("build", f"{calls}:crawl", "--dependents", "--json").stdout)["calls"]
+
+    why = "it used job 1 of crawl, and the newest is job 7"
+    again = f"`xqute build '{calls}:kept' --force` builds it again"
+    assert said.returncode == 0
+    assert said.stdout.splitlines() == [
+        "crawl: job 7, FINISHED: EXIT 0",
+        "to web: job 8, FINISHED: EXIT 0",
+        "to print: job 9, FINISHED: EXIT 0",
+        f"kept is protected and left as it is, outdated: {why}; {again}",
+        "above is left as it is, job 5, and is outdated: kept is outdated itself",
+    ]
+    assert [(call["name"], call["job"]) for call in told] == [
+        ("crawl", 7),
+        ("to web", 8),
+        ("to print", 9),
+        ("kept", None),
+        ("above", 5),
+    ]
+
+
+def test_a_dependent_that_fails_is_told_and_is_not_well(xqute, calls):
+    xqute("build", calls)
+    (calls.parent / "fail").touch()
+
+    said = xqute("build", f"{calls}:crawl", "--force", "--dependents")
+
+    assert said.returncode == 1
+    assert said.stdout.startswith("crawl: job 4, FINISHED: EXIT 0\nto web: job 5, FAILED: EXIT 1: ValueError")
+
+
+def test_a_pin_that_nothing_would_use_is_refused_with_what_is_between(xqute, calls):
+    with calls.open("a") as file:
+        file.write("top = publish(web, 'all').named('top')\n")
+    xqute("build", f"{calls}:top")
+    xqute("build", f"{calls}:top,crawl", "--force")
+
+    said = xqute("build", f"{calls}:top", "--pin", "crawl=1", "--deps", "none", "--force")
+    both = xqute("build", f"{calls}:top", "--pin", "crawl=1", "--pin", "to web=5")
+
+    told = "xqute: --pin crawl=1: nothing would use it: to web is"
+    first = f"`xqute build '{calls}:to web' --pin crawl=1` first, or give --deps outdated"
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr == f"{told} left as it is, job 5, which used job 4 of crawl; {first}\n"
+    assert both.stderr.startswith(f"{told} pinned to job 5, which used job 4 of crawl; pin a build of to web")
+    assert len(json.loads(xqute("ls", "--run", "all", "--json").stdout)["jobs"]) == 6, "nothing was begun"
+
+
+def test_what_is_pinned_is_used_by_all_calls_of_a_module_and_not_built(xqute, calls):
+    xqute("build", calls)
+    xqute("build", f"{calls}:crawl", "--force")
+
+    said = xqute("build", calls, "--pin", "crawl=1")
+
+    assert [line.partition(",")[0] for line in said.stdout.splitlines()] == [
+        "to web is left as it is",
+        "to print is left as it is",
+    ], said.stdout
+    assert said.returncode == 0
 
 
 def test_a_build_is_shown_with_what_it_used_and_a_protected_one_is_never_pruned(xqute, calls):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.engine.acting import act, cast, ended, now, until
-from xqute import Halted, JobFailed, JobKilled, JobStatus, OptionError
+from xqute import Halted, JobFailed, JobKilled, JobStatus, OptionError, cmd
 from xqute import simplug as pm
 from xqute.testing.fake import Play
 
@@ -235,6 +235,73 @@ async def test_two_may_wait_for_the_same_run(xq):
     reports = await asyncio.gather(xq.run_until_complete(), xq.run_until_complete())
 
     assert [report.counts for report in reports] == [{JobStatus.FINISHED: 1}] * 2
+
+
+# Inside a block the engine goes on when nothing can
+
+
+async def test_inside_a_block_a_run_is_complete_when_nothing_can_go_on_and_goes_on_with_what_is_pushed_then(
+    xq, fake, diary
+):
+    async with asyncio.timeout(60), xq:
+        first = await xq.push(["fake"])
+        report = await xq.run_until_complete()
+        assert report.counts == {JobStatus.FINISHED: 1}
+        assert "on_shutdown" not in diary.run
+
+        second = await xq.push(["fake"])
+        report = await xq.run_until_complete()
+        assert report.counts == {JobStatus.FINISHED: 2}
+        third = await xq.push(["fake"])
+
+    assert fake.began == [(job.id, 1) for job in (first, second, third)]
+    assert diary.run == ["on_init", "on_complete", "on_shutdown"]
+
+
+async def test_inside_a_block_a_run_without_jobs_is_complete_at_once(xq):
+    async with asyncio.timeout(60), xq:
+        reports = await asyncio.gather(xq.run_until_complete(), xq.run_until_complete())
+
+    assert [report.counts for report in reports] == [{}] * 2
+
+
+async def test_inside_a_block_a_run_is_complete_when_only_blocked_jobs_are_left(xq):
+    async with asyncio.timeout(60), xq:
+        failing = await xq.push(["fake", "fail"])
+        await xq.push(cmd("fake").after(failing))
+
+        report = await xq.run_until_complete()
+
+        assert report.counts == {JobStatus.FAILED: 1, JobStatus.WAITING: 1}
+
+
+async def test_inside_a_block_a_run_that_halts_is_reported_and_leaving_it_raises(make):
+    xq = make(job_error_strategy="halt")
+
+    async def halted() -> None:
+        async with xq:
+            await xq.push(["fake", "fail"])
+            report = await xq.run_until_complete()
+            assert report.stop_reason.code == "halt"
+
+    with pytest.raises(Halted):
+        await asyncio.wait_for(halted(), 60)
+
+    assert not xq._driver.running
+
+
+async def test_inside_a_block_cancelling_who_waits_for_the_run_stops_it(xq, fake):
+    fake.plan = act(Play(runs=1000))
+    async with asyncio.timeout(60), xq:
+        job = await xq.push(["fake"])
+        waiting = asyncio.create_task(xq.run_until_complete())
+        await until(lambda: job.status is JobStatus.RUNNING)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    assert job.status is JobStatus.KILLED
+    assert xq.stop_reason.code == "cancelled"
 
 
 async def test_jobs_may_be_pushed_from_many_tasks_while_the_engine_runs(make, fake):

@@ -1,6 +1,7 @@
 """Options are checked where they are given, and a mistake names what was meant."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,12 @@ def test_durations_read_as_people_write_them(value, is_):
 )
 def test_a_misspelt_option_names_the_nearest(name, nearest):
     with pytest.raises(OptionError, match=f"did you mean '{nearest}'"):
+        apply_options(DEFAULTS, {name: 1})
+
+
+@pytest.mark.parametrize(("name", "says"), [("after", r"cmd(…).after(job)"), ("name", r'.named("…")')])
+def test_what_a_call_says_itself_is_no_option_and_the_error_shows_how(name, says):
+    with pytest.raises(OptionError, match=re.escape(says)):
         apply_options(DEFAULTS, {name: 1})
 
 

@@ -72,6 +72,12 @@ def test_every_hook_of_the_table_is_one_that_plugins_know():
     assert {hook for _, hook in TRANSITIONS.values()} <= set(HOOK_NAMES)
 
 
+def test_a_printed_status_is_its_name():
+    finished, killed = JobStatus.FINISHED, JobStatus.KILLED
+
+    assert [str(finished), f"{finished}", f"{killed:>8}"] == ["FINISHED", "FINISHED", "  KILLED"]
+
+
 def test_the_numbers_of_statuses_are_those_in_files_and_stores():
     assert [f"{status.value} {status.name}" for status in JobStatus] == [
         "0 INIT",

@@ -9,16 +9,17 @@ from typing import Any, Final
 
 import rich_click as click
 
-from xqute.calls import Call
-from xqute.errors import DependencyFailed, RunOwned
+from xqute.errors import DependencyFailed, RunOwned, XquteError
 from xqute.job import Job
-from xqute.producer import Xqute
+from xqute.producer import ARGUMENTS, DEFAULTABLE, Xqute
 from xqute.rules.freshness import OUTDATED
+from xqute.schedulers.names import make_scheduler
+from xqute.wanted import PinIgnored, Protected, Wanted
 
 from .calls import CallSet, mention_other
 from .forms import print_json, show_warnings
 from .options import assignments, on_interrupt, where
-from .outcomes import REFUSALS, Outcome, tell
+from .outcomes import REFUSALS, Outcome, pin_ignored, tell
 from .place import Place
 from .runs import Run, Standing, deserted
 
@@ -100,7 +101,7 @@ Examples:
 def command(calls: str, metadir: str, store: str | None, *, as_json: bool, **how: Any) -> int:
     """Build calls."""
     show_warnings()
-    made = _made(how.pop("options"))
+    made = _made(how.pop("options"), how["scheduler"])
     made["resources"] = assignments(how.pop("resources"), "cpus=8") or None
     limits = assignments(how.pop("limits"), "align=2")
     made["limits"] = {name: None if most == "none" else most for name, most in limits.items()} or None
@@ -108,12 +109,15 @@ def command(calls: str, metadir: str, store: str | None, *, as_json: bool, **how
     return asyncio.run(_build(Place.of(metadir, store), calls, made, as_json=as_json, **how))
 
 
-def _made(options: Sequence[str]) -> dict[str, Any]:
+def _made(options: Sequence[str], scheduler: str) -> dict[str, Any]:
     """The arguments of `Xqute` that have no option of their own."""
     made = assignments(options, "timeout=2h")
     for name in made:
         if name in ELSEWHERE:
             raise click.BadParameter(f"{name} is not given here, but {ELSEWHERE[name]}")
+    others = (ARGUMENTS | DEFAULTABLE) - ELSEWHERE.keys()
+    # refused here, what is misspelt is told by the names that can be given here
+    make_scheduler(scheduler, {name: made[name] for name in made if name not in others}, others)
     return made
 
 
@@ -130,47 +134,56 @@ async def _build(
 ) -> int:
     calls = CallSet.of(target)
     made = {**made, "progress": False if as_json else "counts"}
-    how = {"deps": None if deps == "none" else deps, "dependents": dependents, "pin": pins(pin)}
+    pinned = pins(pin)
+    # what is pinned is there already: of several calls it is only used
+    asked = {name: call for name, call in calls.chosen.items() if name not in pinned} or calls.chosen
+    others = calls.calls.values() if dependents else ()
+    wanted = Wanted([*asked.values()], None if deps == "none" else deps, [*others], pinned, force)
     sys.argv[0] = calls.file  # a run belongs to the module
-    xqute, ends = await _begin(place, calls, made, force=force, **how)
+    module = target.partition(":")[0]
+    try:
+        xqute, ends = await _begin(place, calls, made, wanted)
+    except PinIgnored as error:
+        raise XquteError(pin_ignored(error, module)) from error
     report = await xqute.run_until_complete()
-    outcomes = [
-        await _outcome(xqute, call, end) for call, end in zip(calls.chosen.items(), ends, strict=True)
-    ]
+    names = [name for name in dict.fromkeys((*asked, *calls.calls)) if name in ends]
+    outcomes = [await _outcome(xqute, calls, name, ends[name], asked=name in asked) for name in names]
     if as_json:
         print_json({"metadir": place.root, "calls": [each.document() for each in outcomes]})
     else:
-        causes = (each.cause for each in ends if isinstance(each, DependencyFailed))
+        causes = (each.cause for each in ends.values() if isinstance(each, DependencyFailed))
         failed = [await xqute.get(failure.id) for failure in report.failures]
         failed += [cause for cause in causes if isinstance(cause, Job)]
-        tell(outcomes, {job.id: job for job in failed}, target.partition(":")[0])
-    return 0 if all(each.well for each in outcomes) else 1
+        tell(outcomes, {job.id: job for job in failed}, module)
+    return 0 if all(each.well or each.kept for each in outcomes) else 1
 
 
 async def _begin(
-    place: Place, calls: CallSet, made: Mapping[str, Any], **how: Any
-) -> tuple[Xqute, list[Job | BaseException]]:
+    place: Place, calls: CallSet, made: Mapping[str, Any], wanted: Wanted
+) -> tuple[Xqute, Mapping[str, Job | BaseException]]:
     """Build the calls; returns what each came to, and by whom they were built."""
     while True:
         unfinished = await _unfinished(place, calls.file)
         known = calls.calls.values()
         xqute = Xqute(job_metadir=place.root, store=place.url, calls=known, **made, **unfinished)
-        builds = (xqute.build(call, **how) for call in calls.chosen.values())
-        ends = await asyncio.gather(*builds, return_exceptions=True)
-        if not any(isinstance(end, RunOwned) for end in ends):
+        try:
+            ends = await xqute._build_together(wanted)  # noqa: SLF001  a user builds one call at a time
+        except RunOwned:
+            continue  # somebody took the unfinished run up a moment ago: what is built there is waited for
+        if not any(isinstance(end, RunOwned) for end in ends.values()):
             return xqute, ends
-        # somebody else took the unfinished run up a moment ago: what is built there is waited for
 
 
-async def _outcome(xqute: Xqute, named: tuple[str, Call], end: Job | BaseException) -> Outcome:
+async def _outcome(
+    xqute: Xqute, calls: CallSet, name: str, end: Job | BaseException, *, asked: bool
+) -> Outcome:
     """What the build of a call came to; raises what is no outcome of one call."""
-    name, call = named
-    if isinstance(end, (DependencyFailed, *REFUSALS)):
-        return Outcome(name, end)
-    if not isinstance(end, Job):
+    if not isinstance(end, (Job, DependencyFailed, *REFUSALS)):
         raise end
-    status = await xqute.status(call) if end.status.well and end.digest else None
-    return Outcome(name, end, status.why if status == OUTDATED and status is not None else "")
+    there = isinstance(end, Protected) or (isinstance(end, Job) and end.status.well and bool(end.digest))
+    status = await xqute.status(calls.calls[name]) if there else None
+    outdated = status.why if status == OUTDATED and status is not None else ""
+    return Outcome(name, end, outdated, asked=asked)
 
 
 async def _unfinished(place: Place, script: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from xqute.job import Job
+from xqute.outcome import ended_as
 from xqute.printable import LISTED
 from xqute.rules.remedies import remedy
 from xqute.states import JobStatus, WaitReason
@@ -97,11 +98,10 @@ async def _elsewhere(store: Store, row: Row, other: Row) -> str:
 def _stands(job: Job) -> str:
     if job.status is JobStatus.FINISHED:
         return f"FINISHED: it ended well, in attempt {job.attempt}"
-    name, reason = job.status.name, str(job.reason)
     if not job.status.final:
         progress = progress_text(progress_of(job))
-        return f"is {name}{f' ({progress})' if progress else ''}: {reason}"
-    return reason if reason.startswith(name) else f"{name}: {reason}"
+        return f"is {job.status.name}{f' ({progress})' if progress else ''}: {job.reason}"
+    return ended_as(job)
 
 
 def _short(job: Job) -> dict[str, Any]:

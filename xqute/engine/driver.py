@@ -170,14 +170,29 @@ class Driver:
             await self.start()
         await self._lifecycle.ended(job)
 
-    async def ended(self) -> None:
-        """Return when no engine runs; whoever cancels this stops the run first."""
+    async def complete(self) -> None:
+        """Return when nothing of the run can go on: the engine rests where more may be pushed, else ends.
+
+        Whoever cancels this stops the run, and waits for its end first.
+        """
+        rests = asyncio.get_running_loop().create_future()
+        self._room.resting.append(rests)
+        self._room.wake.set()
+        try:
+            await self.ended(rests)
+        finally:
+            self._room.resting.remove(rests)
+
+    async def ended(self, *enough: asyncio.Future[None]) -> None:
+        """Return when no engine runs, or one of these is done; whoever cancels this stops the run first."""
         cancelled = False
         while self.running and self._task is not None:
             try:
-                await asyncio.wait([self._task])
+                await asyncio.wait([self._task, *enough], return_when=asyncio.FIRST_COMPLETED)
+                if any(other.done() for other in enough):
+                    return
             except asyncio.CancelledError:
-                cancelled = True
+                cancelled, enough = True, ()
                 self._room.request_stop(StopReason("cancelled"))
         if cancelled:
             await self.close()
@@ -206,9 +221,8 @@ class Driver:
         left = room.jobs - room.counts[JobStatus.FINISHED] - room.counts[JobStatus.SKIPPED]
         if room.interrupted and not room.detaching and left:
             log.warning(
-                "run %s was interrupted: %s of %s jobs have not ended well; Xqute(resume=True) or "
-                "`xqute resume %s` goes on with it",
-                *(room.run, left, room.jobs, room.run),
+                "run %s was interrupted: %s of %s jobs have not ended well; %s goes on with it",
+                *(room.run, left, room.jobs, room.goes_on),
             )
 
     async def _leave(self) -> None:

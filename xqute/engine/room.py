@@ -187,8 +187,10 @@ class Room:
         stop: Why the run stops, once it does; the first reason wins.
         trouble: Why nothing is submitted at the moment; None when it is.
         forgiven: Failures before the run was started again, which the budget does not count.
+        again: What whoever began the run does to go on with it; empty: as with any run.
         held: Somebody may push more (inside `async with`).
         wake: Set whenever the run may be over or must stop.
+        resting: Who waits until nothing of the run can go on, although more may be pushed.
         claim_wanted: Set whenever there may be something to claim; alarm: sets it at a time.
     """
 
@@ -225,8 +227,10 @@ class Room:
     stop: StopReason | None = None
     trouble: Reason | None = None
     forgiven: int = 0
+    again: str = ""
     held: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    resting: list[asyncio.Future[None]] = field(default_factory=list)
     claim_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     alarm: Alarm = field(init=False)
 
@@ -237,6 +241,11 @@ class Room:
     def now(self) -> float:
         """UTC seconds, by the clock of the moment."""
         return self.clock()
+
+    @property
+    def goes_on(self) -> str:
+        """What goes on with the run, were it to end now."""
+        return self.again or f"Xqute(resume=True) or `xqute resume {self.run}`"
 
     @property
     def used(self) -> int:
@@ -283,6 +292,12 @@ class Room:
             self.stop = reason
         self.wake.set()
         self.claim_wanted.set()
+
+    def rests(self) -> None:
+        """Nothing of the run can go on for now."""
+        for waiting in self.resting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def note_queued(self, jobs: Sequence[Job]) -> None:
         """These may run by now: do they go before what is ready already?"""

@@ -145,6 +145,8 @@ class Engine:
         """Wait until nothing of the run can go on, or it must stop."""
         room = self._room
         while not self._over():
+            if self._quiet():
+                room.rests()
             try:
                 await room.wake.wait()
             except asyncio.CancelledError:
@@ -153,10 +155,12 @@ class Engine:
             room.wake.clear()
 
     def _over(self) -> bool:
-        if self._room.stop is not None:
-            return True
-        quiet = self._lifecycle.lines.empty and self._lifecycle.recorder.clean
-        return quiet and not self._room.held and self._room.going == 0
+        return self._room.stop is not None or (self._quiet() and not self._room.held)
+
+    def _quiet(self) -> bool:
+        """Whether nothing of the run can go on, and all that happened was told and written down."""
+        told = self._lifecycle.lines.empty and self._lifecycle.recorder.clean
+        return told and self._room.going == 0
 
     def _take_cancellation(self) -> None:
         """Whoever cancels the engine wants it to stop; it does so in order, then says so."""
@@ -199,9 +203,8 @@ class Engine:
             await self._stop_jobs()
         elif self._room.stop is not None:
             log.warning(
-                "left running: job(s) %s; Xqute(resume=True) or `xqute resume %s` goes on with them, "
-                "`xqute kill --run %s` ends them",
-                *(listed(left), self._room.run, self._room.run),
+                "left running: job(s) %s; %s goes on with them, `xqute kill --run %s` ends them",
+                *(listed(left), self._room.goes_on, self._room.run),
             )
         self._room.inherited = list(self._room.live.values())  # for an engine that starts again
         self._room.adopted.clear()

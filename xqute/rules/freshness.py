@@ -94,16 +94,17 @@ class Decision(NamedTuple):
     Attributes:
         new: The calls that get a new job.
         uses: Of all other calls that count, which build is used: it is there, or on its way.
-        roots: The calls that were asked for: the goal first, then what depends on it.
-        missing: Calls without a result that may not be built.
-        refused: The goal is protected, and would have to be built again.
+        roots: The calls that were asked for and can be had: the goals first, then what depends on them.
+        missing: The goals that can't be had, and which results they, or what depends on them, lack that may
+            not be built.
+        refused: Protected calls that would have to be built again, and are left as they are.
     """
 
     new: frozenset[str]
     uses: Mapping[str, int]
     roots: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-    refused: bool = False
+    missing: Mapping[str, tuple[str, ...]]
+    refused: frozenset[str]
 
 
 def statuses(
@@ -212,37 +213,46 @@ def _difference(
 def decide(
     definitions: Sequence[Definition],
     builds: Mapping[str, Sequence[Build]],
-    goal: str,
+    goals: Sequence[str],
     *,
     deps: str | None = "outdated",
     dependents: Collection[str] = (),
     pin: Mapping[str, int] | None = None,
     force: bool = False,
 ) -> Decision:
-    """What has to be built for a goal.
+    """What has to be built for goals, each once.
 
     Args:
         definitions: The calls, each after what it needs.
         builds: The builds of each.
-        goal: What is wanted.
-        deps: Which of its needs may be built: those that are `outdated` or missing, the `missing`, or None.
+        goals: What is wanted.
+        deps: Which of their needs may be built: those that are `outdated` or missing, the `missing`, or None.
         dependents: Calls that are brought up to date too, where they depend on anything that is built, or
-            on the goal.
+            on a goal.
         pin: Older builds that are used in the place of the newest.
-        force: Build the goal whatever it is.
+        force: Build the goals whatever they are; who needs one of them uses its new build.
     """
-    roots: list[str] = [goal]
+    known = {each.name: each for each in definitions}
     needs = {each.name: uses(each, builds.get(each.name, ())) for each in definitions}
+    missing: dict[str, tuple[str, ...]] = {}
+    roots = list(goals)
     while True:
-        planner = _Builder(builds, roots, deps, pin or {}, goal if force else "")
+        planner = _Builder(builds, roots, deps, pin or {}, goals if force else ())
         planner.look(definitions)
-        decision = planner.decision({each.name: each for each in definitions})
-        touched = {goal, *decision.new}
+        for root in roots:
+            if lacks := planner.lacks(root, known):
+                blamed = [root] if root in goals else goals
+                missing |= {goal: tuple(sorted({*missing.get(goal, ()), *lacks})) for goal in blamed}
+        if missing.keys() & set(roots):
+            roots = [goal for goal in goals if goal not in missing]
+            continue
+        decision = planner.decision(known, missing)
+        touched = {*goals, *decision.new} - missing.keys()
         more = [
             each.name
             for each in definitions
             if each.name in dependents
-            and each.name not in roots
+            and each.name not in {*roots, *missing}
             and any(name in touched for name in below(needs[each.name], needs))
         ]
         if not more:
@@ -259,7 +269,7 @@ def usable(definitions: Sequence[Definition], builds: Mapping[str, Sequence[Buil
         definitions: The calls, each after what it needs.
         builds: The builds of each.
     """
-    planner = _Builder(builds, (), "outdated", {}, "")
+    planner = _Builder(builds, (), "outdated", {}, ())
     found: dict[str, int] = {}
     for definition, use in zip(definitions, planner.look(definitions).values(), strict=True):
         younger = planner.on_its_way(definition, builds.get(definition.name, ()))
@@ -280,27 +290,6 @@ def below(names: Iterable[str], needs: Mapping[str, Iterable[str]]) -> Iterator[
             stack.extend(needs.get(name, ()))
 
 
-def given_up(needs: Mapping[int, Iterable[int]], overtaken: Iterable[int], steps: Iterable[int]) -> set[int]:
-    """Of jobs that have not ended well, those that nobody wants any more; what others wait for is wanted.
-
-    Args:
-        needs: Which jobs each of them needs.
-        overtaken: The builds among them that have younger ones of the same name.
-        steps: Those without a name: nobody wants one that only such a build needs.
-
-    >>> sorted(given_up({1: (), 2: (1,), 3: (2,), 4: (1,)}, overtaken=[1, 3], steps=[2, 4]))
-    [2, 3]
-    """
-    needed = {id_ for ids in needs.values() for id_ in ids}
-    loose = {*overtaken, *needed.intersection(steps)}
-    wanted = [id_ for id_ in needs if id_ not in loose]
-    while wanted:
-        again = loose.intersection(needs.get(wanted.pop(), ()))
-        loose -= again
-        wanted += again
-    return loose
-
-
 class _Builder:
     """One look at all calls, needs first: what each would be used as."""
 
@@ -310,13 +299,13 @@ class _Builder:
         roots: Sequence[str],
         deps: str | None,
         pin: Mapping[str, int],
-        forced: str,
+        forced: Collection[str],
     ) -> None:
         self._builds = builds
         self._roots = roots
         self._deps = deps
         self._pin = pin
-        self._forced = forced
+        self._forced = {*forced} & {*roots}
         # which build; None: a new one
         self._use: dict[str, int | None] = {name: _id(latest(some)) for name, some in builds.items()}
         self._lacking: set[str] = set()
@@ -335,10 +324,10 @@ class _Builder:
             return
         mine = self._builds.get(name, ())
         last = latest(mine)
-        if last is None or name == self._forced:
+        if last is None or name in self._forced:
             if last is None:
                 self._lacking.add(name)
-            self._use[name] = None if name == self._forced else self.on_its_way(definition, mine)
+            self._use[name] = None if name in self._forced else self.on_its_way(definition, mine)
             return
         self._use[name] = last.id
         if not self._may_be_renewed(name) or not self._differs(definition, mine):
@@ -359,21 +348,31 @@ class _Builder:
         same = (b for b in builds if b.ours and not _difference(definition, b, self._use))
         return max((build.id for build in same), default=None)
 
-    def decision(self, definitions: Mapping[str, Definition]) -> Decision:
+    def lacks(self, root: str, definitions: Mapping[str, Definition]) -> list[str]:
+        """What would be built for a root, and may not be."""
+        unwanted = self._lacking.difference(self._roots) if self._deps is None else set()
+        return sorted(unwanted & self._counts([root], definitions)[0]) if unwanted else []
+
+    def decision(
+        self, definitions: Mapping[str, Definition], missing: Mapping[str, tuple[str, ...]]
+    ) -> Decision:
         """What counts of it for the roots."""
+        new, used = self._counts(self._roots, definitions)
+        return Decision(frozenset(new), used, tuple(self._roots), missing, frozenset(self._refused))
+
+    def _counts(
+        self, roots: Iterable[str], definitions: Mapping[str, Definition]
+    ) -> tuple[set[str], dict[str, int]]:
+        """The calls that get a new job for these roots, and which builds of others those use."""
         new: set[str] = set()
-        missing: list[str] = []
-        uses: dict[str, int] = {}
-        stack = list(self._roots)
+        used: dict[str, int] = {}
+        stack = list(roots)
         while stack:
             name = stack.pop()
             use = self._use[name]
             if use is not None:
-                uses[name] = use
+                used[name] = use
             elif name not in new:
                 new.add(name)
                 stack.extend(definitions[name].needs)
-                if self._deps is None and name not in self._roots and name in self._lacking:
-                    missing.append(name)
-        refused = self._roots[0] in self._refused
-        return Decision(frozenset(new), uses, tuple(self._roots), tuple(sorted(missing)), refused)
+        return new, used

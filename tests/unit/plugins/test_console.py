@@ -278,6 +278,12 @@ def test_the_rate_is_that_of_late_and_the_rest_is_estimated_by_it():
     assert moment.speed == "10.0 jobs/s, 1:00, about 1:07 left"
 
 
+def test_what_was_reused_does_not_read_as_more_than_what_ended():
+    moment = Moment({JobStatus.FINISHED: 3, JobStatus.SKIPPED: 1}, 0, Pace(Clock()), reused=2)
+
+    assert moment.sentence().plain == "3 finished · 1 skipped · 2 of them reused"
+
+
 def test_few_long_jobs_are_estimated_by_the_whole_session():
     pace = Pace(clock := Clock())
     pace.begin(0)

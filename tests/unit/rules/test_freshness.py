@@ -14,7 +14,6 @@ from xqute.rules.freshness import (
     Definition,
     below,
     decide,
-    given_up,
     ordered,
     statuses,
     usable,
@@ -146,7 +145,7 @@ def test_what_was_found_while_it_ran_counts_whoever_defines_it() -> None:
     assert statuses([Definition("A", UNKNOWN), alone], fresh())["B"] == "success"
     assert statuses([Definition("A", UNKNOWN), alone], builds)["B"] == "outdated"
     assert statuses([A._replace(digest="other"), alone], fresh())["B"].why == "A is outdated itself"
-    assert decide([A._replace(digest="other"), alone], fresh(), "B").new == {"B"}, "it builds A itself"
+    assert decide([A._replace(digest="other"), alone], fresh(), ["B"]).new == {"B"}, "it builds A itself"
 
 
 def test_each_call_comes_after_what_counts_for_it_also_in_circles() -> None:
@@ -165,46 +164,74 @@ def test_each_call_comes_after_what_counts_for_it_also_in_circles() -> None:
 def test_only_what_is_outdated_is_built() -> None:
     builds = fresh() | {"A": [built(1, "a"), built(4, "a")]}
 
-    decision = decide(CHAIN, builds, "C")
+    decision = decide(CHAIN, builds, ["C"])
 
     assert decision.new == {"B", "C"}
     assert decision.uses == {"A": 4}
-    assert decide(CHAIN, fresh(), "C").new == frozenset()
+    assert decide(CHAIN, fresh(), ["C"]).new == frozenset()
 
 
 def test_missing_builds_only_what_has_no_result_and_the_goal() -> None:
     old = fresh() | {"A": [built(1, "a"), built(4, "a")]}
     edited = [A, B, C._replace(digest="other")]
 
-    assert decide(edited, old, "C", deps="missing").new == {"C"}
-    assert decide(edited, {"A": old["A"]}, "C", deps="missing").new == {"B", "C"}
+    assert decide(edited, old, ["C"], deps="missing").new == {"C"}
+    assert decide(edited, {"A": old["A"]}, ["C"], deps="missing").new == {"B", "C"}
 
 
 def test_none_builds_the_goal_alone_and_names_what_is_missing() -> None:
-    assert decide(CHAIN, {}, "C", deps=None).missing == ("A", "B")
-    assert decide(CHAIN, fresh(), "C", deps=None) == decide(CHAIN, fresh(), "C")
-    assert decide(CHAIN, {"B": fresh()["B"]}, "C", deps=None).missing == ()
+    assert decide(CHAIN, {}, ["C"], deps=None).missing == {"C": ("A", "B")}
+    assert decide(CHAIN, fresh(), ["C"], deps=None) == decide(CHAIN, fresh(), ["C"])
+    assert decide(CHAIN, {"B": fresh()["B"]}, ["C"], deps=None).missing == {}
 
 
 def test_a_pinned_build_is_used_and_its_own_needs_are_not_looked_at() -> None:
     builds = fresh() | {"B": [built(2, "b", A=1), built(5, "b", A=1)], "A": []}
 
-    decision = decide(CHAIN, builds, "C", pin={"B": 2}, force=True)
+    decision = decide(CHAIN, builds, ["C"], pin={"B": 2}, force=True)
 
     assert (decision.new, decision.uses) == ({"C"}, {"B": 2})
 
 
 def test_force_builds_the_goal_and_not_what_it_needs() -> None:
-    assert decide(CHAIN, fresh(), "C", force=True).new == {"C"}
+    assert decide(CHAIN, fresh(), ["C"], force=True).new == {"C"}
+
+
+def test_who_needs_what_is_forced_beside_it_uses_its_new_build() -> None:
+    decision = decide(CHAIN, fresh(), ["C", "A"], force=True)
+    left = decide(CHAIN, fresh(), ["C", "A"], deps="missing", force=True)
+
+    assert (decision.new, decision.uses) == ({"A", "B", "C"}, {})
+    assert (left.new, left.uses) == ({"A", "C"}, {"B": 2}), "what lies between may not be built"
+
+
+def test_of_several_goals_only_those_are_not_built_that_lack_something() -> None:
+    builds = {"A": fresh()["A"]}
+
+    assert decide(CHAIN, {}, ["A", "B", "C"], deps=None).new == {"A", "B", "C"}
+    assert decide(CHAIN, builds, ["A", "C"], deps=None, force=True) == (
+        *({"A"}, {}, ("A",), {"C": ("B",)}, frozenset()),
+    )
+    assert decide(CHAIN, {}, ["B", "C"], deps=None).missing == {"B": ("A",), "C": ("A",)}
+
+
+def test_where_a_dependent_lacks_something_nothing_is_built() -> None:
+    calls = [*CHAIN, Definition("aside", "e", ("A", "D")), Definition("D", "d")]
+
+    decision = decide(calls, fresh(), ["B"], deps=None, dependents=["aside"], force=True)
+    above = decide(calls, fresh(), ["A"], deps=None, dependents=["aside"], force=True)
+
+    assert (decision.new, decision.missing) == ({"B"}, {})
+    assert (above.new, above.missing) == (frozenset(), {"A": ("D",)})
 
 
 def test_what_is_protected_is_not_built_again() -> None:
     calls = [A._replace(digest="other", protected=True), B, C]
 
-    assert decide(calls, fresh(), "C").new == frozenset()
-    assert decide(calls, fresh(), "A").refused
-    assert not decide(calls, {}, "A").refused
-    assert decide(calls, fresh(), "A", force=True).new == {"A"}
+    assert decide(calls, fresh(), ["C"]).new == frozenset()
+    assert decide(calls, fresh(), ["A"]).refused == {"A"}
+    assert not decide(calls, {}, ["A"]).refused
+    assert decide(calls, fresh(), ["A"], force=True).new == {"A"}
 
 
 def test_dependents_follow_what_was_built() -> None:
@@ -212,9 +239,9 @@ def test_dependents_follow_what_was_built() -> None:
     calls = [*CHAIN, aside, Definition("else", "f")]
     names = [each.name for each in calls]
 
-    decision = decide(calls, fresh(), "B", dependents=names, force=True)
-    whole = decide(calls, fresh(), "A", dependents=names, force=True)
-    nothing = decide(calls, fresh() | {"aside": [built(9, "e", A=1)]}, "A", dependents=names)
+    decision = decide(calls, fresh(), ["B"], dependents=names, force=True)
+    whole = decide(calls, fresh(), ["A"], dependents=names, force=True)
+    nothing = decide(calls, fresh() | {"aside": [built(9, "e", A=1)]}, ["A"], dependents=names)
 
     assert (decision.new, decision.roots) == ({"B", "C"}, ("B", "C"))
     assert (whole.new, whole.roots) == ({"A", "B", "C", "aside"}, ("A", "B", "C", "aside"))
@@ -225,11 +252,11 @@ def test_what_is_on_its_way_is_not_begun_twice() -> None:
     builds = {"A": [built(1, "a", RUNNING, ours=True)], "B": [built(2, "b", RUNNING, ours=True, A=1)]}
     others = {"A": [built(1, "a", RUNNING)]}
 
-    assert decide(CHAIN, builds, "C") == ({"C"}, {"B": 2}, ("C",), (), False)
-    assert decide(CHAIN, builds, "B").new == frozenset()
-    assert decide(CHAIN, builds, "B", force=True).new == {"B"}
-    assert decide([A._replace(digest="other"), B, C], builds, "B").new == {"A", "B"}
-    assert decide(CHAIN, others, "B").new == {"A", "B"}, "nobody knows whether it will end"
+    assert decide(CHAIN, builds, ["C"]) == ({"C"}, {"B": 2}, ("C",), {}, frozenset())
+    assert decide(CHAIN, builds, ["B"]).new == frozenset()
+    assert decide(CHAIN, builds, ["B"], force=True).new == {"B"}
+    assert decide([A._replace(digest="other"), B, C], builds, ["B"]).new == {"A", "B"}
+    assert decide(CHAIN, others, ["B"]).new == {"A", "B"}, "nobody knows whether it will end"
 
 
 # Whatever happens
@@ -271,28 +298,50 @@ class Model:
             or any(self.outdated(need) for need in used)
         )
 
-    def use(self, call: int, goal: int, deps: str | None, pin: dict[int, int], *, force: bool) -> int:
+    def use(self, call: int, goals: set[int], deps: str | None, pin: dict[int, int], *, force: bool) -> int:
         """Which result of it would be used; 0: a new one."""
         if call in pin:
             return pin[call]
-        if (call == goal and force) or not self.good(call):
+        if (call in goals and force) or not self.good(call):
             return 0
-        if call != goal and deps != "outdated":
+        if call not in goals and deps != "outdated":
             return self.good(call)
         _, _, edit, used = self.standing(call)
         same = edit == self.edits[call] and all(
-            self.use(need, goal, deps, pin, force=force) == used.get(need) != 0
+            self.use(need, goals, deps, pin, force=force) == used.get(need) != 0
             for need in self.needs[call] | used.keys()
         )
         return self.good(call) if same else 0
 
-    def new(self, goal: int, deps: str | None, pin: dict[int, int], *, force: bool) -> set[int]:
-        """What would be built for a goal."""
+    def new(self, goals: set[int], deps: str | None, pin: dict[int, int], *, force: bool) -> set[int]:
+        """What would be built for goals."""
+        found: set[int] = set()
+        left = list(goals)
+        while left:
+            call = left.pop()
+            if call not in found and not self.use(call, goals, deps, pin, force=force):
+                found.add(call)
+                left += self.needs[call]
+        return found
+
+    def missing(self, goals: set[int], pin: dict[int, int], *, force: bool) -> set[int]:
+        """The goals that can't be had where nothing else may be built, nor what needs those."""
+        left = set(goals)
+        while bad := {
+            goal
+            for goal in left
+            if any(not self.good(one) for one in self.reached(goal, left, pin, force=force) - left)
+        }:
+            left -= bad
+        return goals - left
+
+    def reached(self, goal: int, goals: set[int], pin: dict[int, int], *, force: bool) -> set[int]:
+        """What would be built for one of several goals."""
         found: set[int] = set()
         left = [goal]
         while left:
             call = left.pop()
-            if call not in found and not self.use(call, goal, deps, pin, force=force):
+            if call not in found and not self.use(call, goals, None, pin, force=force):
                 found.add(call)
                 left += self.needs[call]
         return found
@@ -359,35 +408,40 @@ class Life(RuleBasedStateMachine):
     )
     def build(self, data, deps, pinned, force) -> None:
         """As asked for: what is decided on is what the model says, and it ends well."""
-        goal, model = self.call(data), self.model
+        model = self.model
+        goals = {self.call(data), self.call(data)}
+        names = sorted(map(str, goals))
         before = statuses(self.definitions(), self.builds)
-        pin = self.pins(data, goal) if pinned else {}
+        pin = self.pins(data, goals) if pinned else {}
         texts = {str(call): id_ for call, id_ in pin.items()}
-        decision = decide(self.definitions(), self.builds, str(goal), deps=deps, pin=texts, force=force)
-        new = model.new(goal, deps, pin, force=force)
-        assert set(map(int, decision.new)) == new
-        lacking = {call for call in new - {goal} if not model.good(call)}
-        assert set(map(int, decision.missing)) == (lacking if deps is None else set())
+        decision = decide(self.definitions(), self.builds, names, deps=deps, pin=texts, force=force)
+        missing = model.missing(goals, pin, force=force) if deps is None else set()
+        assert set(map(int, decision.missing)) == missing
+        assert set(map(int, decision.new)) == model.new(goals - missing, deps, pin, force=force)
         if not pin and not force:
             assert all(before[name] != "success" for name in decision.new), "nothing is built for nothing"
-        if not decision.missing:
-            self.build_all(decision, pin)
+        self.build_all(decision, pin)
         if deps == "outdated" and not pin:
-            assert statuses(self.definitions(), self.builds)[str(goal)] == "success"
-            assert decide(self.definitions(), self.builds, str(goal)).new == frozenset()
-        if not decision.missing:
-            again = decide(self.definitions(), self.builds, str(goal), deps=deps, pin=texts)
-            assert str(goal) not in again.new, "what was just built so is not built so again"
+            after = statuses(self.definitions(), self.builds)
+            assert {str(after[name]) for name in names} == {"success"}
+            assert decide(self.definitions(), self.builds, names).new == frozenset()
+        again = decide(self.definitions(), self.builds, decision.roots, deps=deps, pin=texts)
+        assert not again.new & {*names}, "what was just built so is not built so again"
 
-    def pins(self, data, goal: int) -> dict[int, int]:
-        """Any results of a call that the goal needs."""
+    def pins(self, data, goals: set[int]) -> dict[int, int]:
+        """Any results of calls that the goals need."""
         names = {str(call): list(map(str, needs)) for call, needs in enumerate(self.model.needs)}
-        needs = [int(name) for name in below(names[str(goal)], names) if self.model.good(int(name))]
-        if not needs:
-            return {}
-        call = data.draw(st.sampled_from(sorted(needs)))
-        results = [one.id for one in self.model.made[call].values() if one.status is FINISHED]
-        return {call: data.draw(st.sampled_from(results))}
+        above = [need for goal in goals for need in names[str(goal)]]
+        needs = sorted(
+            int(name) for name in below(above, names) if self.model.good(int(name)) and int(name) not in goals
+        )
+        pinned = data.draw(st.lists(st.sampled_from(needs), unique=True, max_size=2)) if needs else []
+        return {
+            call: data.draw(
+                st.sampled_from([one.id for one in self.model.made[call].values() if one.status is FINISHED])
+            )
+            for call in pinned
+        }
 
     def build_all(self, decision: Decision, pin: dict[int, int]) -> None:
         for definition in self.definitions():
@@ -445,30 +499,3 @@ def test_below_names_each_call_once_also_in_circles(needs, start) -> None:
 
     assert len(found) == len(set(found))
     assert all(set(texts.get(name, ())) <= set(found) for name in found)
-
-
-def test_an_older_build_and_its_steps_are_given_up_unless_others_wait_for_them() -> None:
-    needs = {1: (), 2: (1,), 3: (2,), 4: (), 5: (4,), 6: (5, 4)}
-
-    assert given_up(needs, overtaken=[1, 3, 4], steps=[2, 5]) == {1, 2, 3}
-    assert given_up(needs, overtaken=[], steps=[1, 2, 4, 5]) == set()
-    assert given_up(needs, overtaken=[3, 6], steps=[1, 2, 4, 5]) == {1, 2, 3, 4, 5, 6}
-
-
-@given(
-    st.dictionaries(st.integers(1, 9), st.sets(st.integers(0, 9)), max_size=9),
-    st.sets(st.integers(1, 9)),
-    st.sets(st.integers(1, 9)),
-)
-def test_nobody_waits_for_what_is_given_up_but_what_is_given_up_too(needs, overtaken, steps) -> None:
-    needs = {id_: {need for need in others if need < id_} for id_, others in needs.items()}
-    overtaken, steps = overtaken & needs.keys(), steps & needs.keys() - overtaken
-
-    gone = given_up(needs, overtaken, steps)
-
-    assert gone <= overtaken | steps
-    for id_, others in needs.items():
-        assert id_ in gone or not gone & others
-    needed = {need for others in needs.values() for need in others}
-    assert overtaken - needed <= gone
-    assert steps - needed == steps - needed - gone

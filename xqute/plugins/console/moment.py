@@ -106,8 +106,8 @@ class Moment:
             ("queued", open_jobs - running - waiting, "cyan"),
             ("running", running, "blue"),
             ("finished", counts.get(JobStatus.FINISHED, 0), "green"),
-            ("reused", reused, "green"),
             ("skipped", counts.get(JobStatus.SKIPPED, 0), "green"),
+            ("of them reused", reused, "green"),  # a bare number would read as one to add
             ("failed", self.failed, "bold red"),
             ("killed", counts.get(JobStatus.KILLED, 0), "magenta"),
             ("retries", retries, "yellow"),
