@@ -30,7 +30,7 @@ from ..states import Answer, FileNews, FileState, Presence, Reason
 from ..store import Row
 from ..work import Command, make_work
 from ..wrapper import quote
-from .bounds import bound, within
+from .bounds import Within, bound
 
 #: Between two looks at what has no event: a file of a job, an answer of a scheduler.
 LOOK_SECONDS: Final = 0.01
@@ -242,7 +242,7 @@ class Bench:
             AssertionError: It does not within `seconds`; says what it says.
         """
         left = dict.fromkeys(jobs, Presence.UNKNOWN)
-        async with within(self.seconds, lambda: f"scheduler {self.scheduler.name!r} {_still(left)}"):
+        async with Within(self.seconds, lambda: f"scheduler {self.scheduler.name!r} {_still(left)}"):
             while left := await self._not_gone(list(left)):  # noqa: ASYNC110  a scheduler has no events
                 await asyncio.sleep(LOOK_SECONDS)
 
@@ -258,7 +258,7 @@ class Bench:
         Raises:
             AssertionError: It was not within `seconds`.
         """
-        async with within(self.seconds, lambda: otherwise):
+        async with Within(self.seconds, lambda: otherwise):
             while not condition():  # noqa: ASYNC110  files of other processes have no events
                 await asyncio.sleep(LOOK_SECONDS)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import wraps
+from types import TracebackType
 from typing import Any, Final
 
 from ..scheduler import Scheduler
@@ -24,21 +24,28 @@ _METHODS: Final = {
 }
 
 
-@asynccontextmanager
-async def within(seconds: float, otherwise: Callable[[], str]) -> AsyncIterator[None]:
-    """What is entered is cancelled when it takes longer.
+class Within:
+    """Cancels what it is entered for when that takes longer; says so in an AssertionError of these words."""
 
-    Raises:
-        AssertionError: It did; in these words.
-    """
-    __tracebackhide__ = True
-    try:
-        async with asyncio.timeout(seconds) as bound:
-            yield
-    except TimeoutError:
-        if not bound.expired():
-            raise
-        raise AssertionError(f"{otherwise()}, within {seconds} s") from None
+    def __init__(self, seconds: float, otherwise: Callable[[], str]) -> None:
+        self._seconds = seconds
+        self._otherwise = otherwise
+
+    async def __aenter__(self) -> None:
+        self._timeout = asyncio.timeout(self._seconds)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        __tracebackhide__ = True  # pytest shows who entered it
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise AssertionError(f"{self._otherwise()}, within {self._seconds} s") from None
 
 
 def bound(scheduler: Scheduler, seconds: float) -> None:
@@ -58,7 +65,7 @@ def _bounded(
         __tracebackhide__ = True
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        async with within(seconds, lambda: otherwise):
+        async with Within(seconds, lambda: otherwise):
             answer = await method(*args)
         if loop.time() - begun > seconds:
             raise AssertionError(f"{otherwise}, within {seconds} s: it held the event loop")

@@ -32,7 +32,7 @@ from ..producer import Xqute
 from ..states import FileState, JobStatus, Presence
 from ..wrapper import quote
 from .bench import ENDED, Bench, Heart
-from .bounds import within
+from .bounds import Within
 from .running import RunningPromises
 from .trial import cancel_at_submission, polls_of
 
@@ -178,7 +178,7 @@ class SchedulerConformance(RunningPromises):
         endless = await self.endless(xq, root)
 
         async with (
-            within(self.seconds, lambda: f"{good} and {bad} never ended, or {endless} not when killed"),
+            Within(self.seconds, lambda: f"{good} and {bad} never ended, or {endless} not when killed"),
             xq,
         ):
             await asyncio.wait([good.as_task(), bad.as_task()])
@@ -208,7 +208,7 @@ class SchedulerConformance(RunningPromises):
         asked, bench = polls_of(xq.scheduler, monkeypatch), self.make_bench(xq.scheduler, root)
         job = await self.endless(xq, root)
 
-        async with within(self.seconds, lambda: f"{job} never ended when killed"), xq:
+        async with Within(self.seconds, lambda: f"{job} never ended when killed"), xq:
             await bench.until(lambda: job.status is JobStatus.RUNNING, f"{job} never began")
             reconnect = self.disconnect(xq.scheduler)
             await bench.until(lambda: asked.count(Presence.UNKNOWN) >= OUTAGE_POLLS, "nobody asked")
