@@ -283,6 +283,23 @@ def work():
     assert "only the own process of a Python call knows" in host.call("work").result
 
 
+@pytest.mark.parametrize(
+    ("given", "shown", "remedy"),
+    [
+        ("'echo hi'", "'echo hi'", "['echo hi']"),
+        ("one(1)", "one", "[one(1)]"),
+        ("one", "one", "[…]"),
+        ("5", "5", "[…]"),
+    ],
+)
+def test_what_is_required_is_several(begin, given, shown, remedy):
+    job = begin(f"def work(): return current_job().require({given})")
+
+    assert job.error["message"] == (
+        f"require() takes several calls, not {shown}: give a list of them: {remedy}"
+    )
+
+
 def test_an_unknown_word_for_ok_is_refused(begin):
     job = begin("def work(): current_job().require([one(1)], ok='some')")
 

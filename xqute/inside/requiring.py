@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from ..calls import Call, as_call
+from ..calls import Call, as_call, as_calls
 from ..errors import OptionError
 from ..options import options_from_json
 from ..plan import Plan, plan
@@ -24,7 +24,7 @@ def require(calling: Calling, calls: Iterable[Any], ok: str) -> list[Any] | Awai
     """The results, at once or to be awaited; see `CurrentJob.require`."""
     if ok != "all":
         raise OptionError(f"unknown ok={ok!r}: known is 'all'")
-    asked = [as_call(each) for each in calls]
+    asked = [as_call(each) for each in as_calls(calls, "require()")]
     return _awaited(calling, asked) if _in_a_loop() else _results(calling, asked)
 
 
