@@ -16,6 +16,7 @@ from ..owner import Owner, OwnerPresence
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
 from ..store import Query, RunRow
+from .belonging import Belonging
 from .room import Room
 
 log = logging.getLogger("xqute.engine")
@@ -51,6 +52,7 @@ class Ownership:
     Attributes:
         cwd: Where the run's jobs were pushed, unless one says otherwise.
         rebooted: The host of the owner before was booted again since.
+        belonging: The metadir is the store's.
     """
 
     def __init__(self, room: Room, me: Owner, wish: Wish) -> None:
@@ -58,6 +60,7 @@ class Ownership:
         self._room = room
         self._me = me
         self._wish = wish
+        self.belonging = Belonging(room, me)
         self._row: RunRow | None = None
         self._owned = False
         self._looked = False  # whether there is an earlier run to go on with
@@ -105,6 +108,7 @@ class Ownership:
 
     async def renew(self) -> bool:
         """Say that this owner lives, where nobody can look at it; False: the run was taken over."""
+        self.belonging.renew()
         if self._row is None or not self._owned:
             return True
         lease = self._room.now() + LEASE_SECONDS
