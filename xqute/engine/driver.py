@@ -98,6 +98,11 @@ class Driver:
     async def _open(self) -> None:
         if not self._opened:
             await self._room.store.open()
+            try:
+                await self._ownership.belonging.claim()
+            except BaseException:
+                await self._room.store.close()
+                raise
             self._opened = True
 
     async def close(self) -> None:
@@ -117,6 +122,7 @@ class Driver:
             await self._ownership.give_back()
         except (StoreError, MetadirError) as exc:
             log.warning("run %s could not be given back: %s", self._room.run, exc)
+        self._ownership.belonging.release()
         await self._room.store.close()
 
     @property
