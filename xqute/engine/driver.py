@@ -162,6 +162,15 @@ class Driver:
             unawaited.awaited(self._root)
             self._task = asyncio.create_task(self._work(), name=f"xqute engine {self._room.run}")
 
+    async def see_begun(self) -> None:
+        """Return when `on_init` has returned, or no engine runs; in a hook of the run at once."""
+        task = self._task
+        if task is None or task.done() or task is asyncio.current_task():
+            return
+        begun = asyncio.ensure_future(self._lifecycle.lines.opened.wait())
+        await asyncio.wait([task, begun], timeout=KILL_BOUND_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+
     async def wait(self, job: Job) -> None:
         """Return when the job has ended; the engine starts, unless the run was stopped.
 
