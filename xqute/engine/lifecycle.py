@@ -244,6 +244,7 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
     elif event in (JobEvent.RETRY_ASKED, JobEvent.RETRY_ASKED_WAITING):
         job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
         job.removed = False  # its directory is made again
+        job.seen = False  # nobody has asked how this one ends
     elif ended:
         job.ended = now
 
