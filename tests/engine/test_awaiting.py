@@ -360,6 +360,17 @@ async def test_awaiting_a_job_of_a_stopped_run_that_never_ran_raises_halted(xq, 
         await job
 
 
+async def test_who_waits_for_a_job_that_did_not_end_is_told_its_command(make):
+    async with make(scheduler_forks=1) as xq:
+        jobs = await xq.push_many([["fake", "ok", "60"], ["fake", "never"]])
+        waiting = jobs[1].as_task()
+        await until(lambda: jobs[0].status is JobStatus.RUNNING)
+        xq.request_stop("enough")
+
+    with pytest.raises(Halted, match=r"^job 2 \(fake never\) did not end: enough$"):
+        await waiting
+
+
 async def test_failures_that_nobody_asked_about_are_mentioned_when_the_block_is_left(xq, caplog):
     async with xq:
         await xq.push(["fake", "fail", "1", "3"])

@@ -225,9 +225,10 @@ class Lifecycle:
         waiters, self._waiters = self._waiters, {}
         told = self._room.stop or "the engine ended"
         for id_, waiting in waiters.items():
+            halted = Halted(f"{self._room.known(id_) or f'job {id_}'} did not end: {told}", self._room.stop)
             for waiter in waiting:
                 if not waiter.done():
-                    waiter.set_exception(error or Halted(f"job {id_} did not end: {told}", self._room.stop))
+                    waiter.set_exception(error or halted)
 
 
 def is_refused(answers: Sequence[object]) -> bool:
