@@ -187,7 +187,8 @@ class Xqute:
         jobs = await self._pusher.push(planned)
         self._keeper.pushed += jobs
         if not self._driver.running:
-            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs))
+            stopped = "" if self._room.stop is None else str(self._room.stop)
+            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs), stopped)
         return jobs
 
     async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:

@@ -90,6 +90,7 @@ LAZY: dict[str, str] = {
     "xqute/inside/current.py::CurrentJob.run_sync": "the same",
     "xqute/inside/current.py::CurrentJob.require": "only those who require calls pay for planning them",
     "xqute/inside/loading.py::_load_cleanup": "only jobs that clean up pay for pathlib",
+    "xqute/inside/loading.py::_is_guarded": "only a call whose function is not there pays for ast",
     "xqute/inside/wrapping.py::_open_new": "a directory in the place of a file is rare, and shutil is large",
     "xqute/cli/report.py::_require": "what plans calls takes longer to load than all the rest of a report",
     "xqute/wiring.py::progress_plugins": "rich is only paid for by those who look",
