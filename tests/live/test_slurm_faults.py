@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -221,3 +223,24 @@ async def test_a_start_that_outlives_its_node_can_not_write_what_counts(make, tm
     assert not status.final
     assert (result, job.start, job.attempt, job.rc) == ("start 2", 2, 1, 0)
     assert ran(tmp_path)[1] != node
+
+
+@pytest.mark.parametrize("lost", ["source", "host"])
+async def test_a_cluster_that_can_not_be_found_has_refused_nothing(
+    make, tmp_path, slurm_clients, monkeypatch, lost
+):
+    found = os.environ["SLURM_CONF"]
+    if lost == "source":  # it looks for the controller by DNS then
+        monkeypatch.delenv("SLURM_CONF")
+    else:
+        text = re.sub("(?m)^SlurmctldHost=.*", "SlurmctldHost=nohost.invalid", Path(found).read_text())
+        (tmp_path / "elsewhere.conf").write_text(text)
+        monkeypatch.setenv("SLURM_CONF", str(tmp_path / "elsewhere.conf"))
+    xq = make(scheduler_command_timeout=20)
+    job = await xq.push(sleeper(tmp_path, "true"), retries=0)
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: job.reason.code == "SCHEDULER_DOWN" or job.status.final)
+        monkeypatch.setenv("SLURM_CONF", found)
+        await job
+
+    assert (job.status, len(ran(tmp_path))) == (JobStatus.FINISHED, 1)

@@ -90,7 +90,8 @@ class SlurmScheduler(BatchScheduler):
     passing = re.compile(
         r"[Uu]nable to contact|[Tt]imed out|[Tt]emporarily|[Cc]onnection|Communication|Zero Bytes"
         r"|standby|not responding|authentication|[Cc]redential|munge|Transport|Resource temporarily"
-        r"|Unable to process configuration|cannot stat file|Unexpected message|slurm_receive",
+        r"|process configuration|configuration source|cannot stat file|getaddrinfo|control machine"
+        r"|Unexpected message|slurm_receive",
     )
     unknown = re.compile(
         r"Invalid job id specified|already completing or completed|accounting storage is disabled"

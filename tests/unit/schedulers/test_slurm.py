@@ -196,6 +196,20 @@ KINDS = ("full", "refused", "passing")
         ),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", "passing"),
         ("sbatch: error: Batch job submission failed: Protocol authentication error", "passing"),
+        ("sbatch: fatal: Unable to process configuration file", "passing"),
+        (
+            "sbatch: error: fetch_config: DNS SRV lookup failed\n"
+            "sbatch: error: _establish_config_source: failed to fetch config\n"
+            "sbatch: fatal: Could not establish a configuration source",
+            "passing",
+        ),
+        (
+            "sbatch: error: get_addr_info: getaddrinfo() failed: Name or service not known: No error\n"
+            "sbatch: error: Unable to establish control machine address\n"
+            "sbatch: error: Batch job submission failed: No error",
+            "passing",
+        ),
+        ("sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.", "refused"),
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", "full"),
         ("sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job", "full"),
         ("sbatch: error: QOSMaxSubmitJobPerUserLimit", "full"),
