@@ -480,7 +480,7 @@ async def the_cluster_forgets_it(stage):
         yield job
 
 
-@ends("LOST", r"LOST: the scheduler does not have it any more", "run it again", where=("slurm",))
+@ends("LOST", r"LOST: Slurm says FAILED \(JobLaunchFailure\)", "give it more with mem=", where=("slurm",))
 async def its_wrapper_is_killed_at_the_cluster(stage):
     async with stage.xqute() as xqute:
         job = await xqute.push(stage.stays())

@@ -46,8 +46,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "a partition or queue), or let it wait longer with scheduler_pending_timeout=",
     EndReason.NODE_FAIL: "its host went down: run it again",
     EndReason.PREEMPTED: "the scheduler needed its place: run it again",
-    EndReason.LOST: "it may have been killed together with its script, or its host went down: "
-    "see `xqute logs {id}`, and run it again",
+    EndReason.LOST: "it may have been killed together with its script, as some clusters do for its memory "
+    "(give it more with mem=), or its host went down: see `xqute logs {id}`, and run it again",
     EndReason.SUBMIT_REFUSED: "the scheduler says why: change the options it complains about, "
     "and push it again",
     EndReason.WRAP_FAILED: "the job's definition raised before anything ran: mend it, and push it again",
