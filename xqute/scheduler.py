@@ -7,7 +7,7 @@ import inspect
 import shutil
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
@@ -97,6 +97,13 @@ class Scheduler(ABC):
             loose = [name for name in options if not name.startswith(cls.option_prefixes or ("\0",))]
             refuse_unknown(loose, cls.options, f"option of scheduler {cls.name!r},")
         return dict(options)
+
+    def check_resources(self, names: Iterable[str]) -> None:  # noqa: B027  most take all
+        """Refuse what no job may ask for: called with the names when jobs are pushed, and for all of a run.
+
+        Raises:
+            OptionError: It is not known here, or one of its own options says it already.
+        """
 
     # The three that must be written
 

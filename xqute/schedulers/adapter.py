@@ -12,7 +12,7 @@ from ..scheduler import Scheduler
 from ..settings import ARRAY_LIMIT
 from ..states import Answer
 from .batching import plain_name
-from .portable import Portable
+from .portable import Portable, natives_of, refuse
 from .spelling import Natives
 
 
@@ -156,6 +156,11 @@ class Adapter(Scheduler):
     def own_directives(self, job: Job) -> Sequence[str]:
         """What the script of a job says to the scheduler, besides `directive`; equal jobs go together."""
         return ()
+
+    # What follows from the tables
+
+    def check_resources(self, names: Iterable[str]) -> None:
+        refuse(names, self.portable, natives_of(self.config, self.option_prefixes))
 
     # What they may use
 
