@@ -210,14 +210,20 @@ class Scheduler(ABC):
         """The path of one of its commands, as configured.
 
         Raises:
-            BackendUnavailable: It is not on PATH.
+            BackendUnavailable: It is not on PATH, or not where it was given.
         """
-        given = str(self.config.get(name, default))
-        found = shutil.which(given)
+        given = self.config.get(name)
+        found = shutil.which(str(given or default))
         if found is None:
-            msg = f"scheduler {self.name!r}: {given!r} is not on PATH; give its path with {name}="
-            raise BackendUnavailable(msg, scheduler=self.name)
+            told = f"{default!r} is not on PATH; give its path with {name}="
+            told = told if given is None else no_program(name, given)
+            raise BackendUnavailable(f"scheduler {self.name!r}: {told}", scheduler=self.name)
         return found
+
+
+def no_program(name: str, given: Any) -> str:
+    """What is to be said of an option that names no program."""
+    return f"{name}={str(given)!r} is no program that can be run here"
 
 
 def _nobody_listens(jobs: Sequence[Job]) -> None:

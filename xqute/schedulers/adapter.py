@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from ..errors import OptionError
 from ..job import Job
-from ..scheduler import Scheduler
+from ..scheduler import Scheduler, no_program
 from ..settings import ARRAY_LIMIT
 from ..states import Answer
 from .batching import plain_name
@@ -79,6 +81,17 @@ class Adapter(Scheduler):
     passing: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     full: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     unknown: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
+
+    def __init__(self, **options: Any) -> None:
+        """Keep the options.
+
+        Raises:
+            OptionError: One is not usable, or the path of a command is none.
+        """
+        super().__init__(**options)
+        for option in self.programs.keys() & self.config.keys():
+            if shutil.which(str(self.config[option])) is None:
+                raise OptionError(no_program(option, self.config[option]))
 
     # Arguments out, text in
 
@@ -168,7 +181,7 @@ class Adapter(Scheduler):
         """The path of one of its commands, as configured.
 
         Raises:
-            BackendUnavailable: It is not on PATH.
+            BackendUnavailable: It is not on PATH, or not where it was given.
         """
         return self.command(option, self.programs[option])
 

@@ -1,7 +1,11 @@
 """What jobs ask a cluster for is refused where a user says it: in `Xqute(…)` or in `push`."""
 
+import asyncio
+
 import pytest
 
+from tests.faults.batch.jobs import SECONDS
+from tests.waiting import until
 from xqute import OptionError, Xqute, cmd, task
 
 #: For each kind of cluster: what is said twice, and its own option.
@@ -54,3 +58,24 @@ async def test_what_a_task_in_a_tree_says_twice_is_refused_with_the_tree(make, b
 async def test_what_a_cluster_has_not_is_refused_when_it_is_pushed(make):
     with pytest.raises(OptionError, match="'licence' is not known to this scheduler: known are cpus, mem"):
         await make().push(["true"], resources={"licence": 1})
+
+
+async def test_a_path_of_a_command_that_is_none_is_refused_at_once(make, batch):
+    with pytest.raises(OptionError, match=rf"^{batch.submit}='/no/such/program' is no program that can be"):
+        make(**{batch.submit: "/no/such/program"})
+
+
+async def test_a_command_that_vanishes_is_waited_for_and_said_where_it_was_given(
+    make, batch, shims, tmp_path
+):
+    xq = make(**shims('exec "$real" "$@"', batch.submit))
+    shim, away = tmp_path / batch.submit, tmp_path / "away"
+    shim.rename(away)
+    job = await xq.push(["true"])
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: job.reason.code == "SCHEDULER_DOWN")
+        said = str(job.reason)
+        away.rename(shim)
+        await job
+
+    assert f"{batch.submit}='{shim}' is no program that can be run here" in said
