@@ -126,6 +126,7 @@ class Xqute:
         self._loop = need_loop()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
         self.scheduler = make_scheduler(scheduler, options, ARGUMENTS | DEFAULTABLE)
+        self.scheduler.check_resources(self._options.takes)
         self.scheduler.forks = forks(scheduler_forks, self.scheduler)
         self.scheduler.prescript = scheduler_prescript
         self.scheduler.postscript = scheduler_postscript
