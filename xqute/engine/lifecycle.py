@@ -224,9 +224,10 @@ class Lifecycle:
         waiters, self._waiters = self._waiters, {}
         told = self._room.stop or "the engine ended"
         for id_, waiting in waiters.items():
+            halted = Halted(f"{self._room.known(id_) or f'job {id_}'} did not end: {told}", self._room.stop)
             for waiter in waiting:
                 if not waiter.done():
-                    waiter.set_exception(error or Halted(f"job {id_} did not end: {told}", self._room.stop))
+                    waiter.set_exception(error or halted)
 
 
 def _hook(transition: Transition, event: JobEvent) -> tuple[str, ...]:
@@ -248,6 +249,7 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
     elif event in (JobEvent.RETRY_ASKED, JobEvent.RETRY_ASKED_WAITING):
         job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
         job.removed = False  # its directory is made again
+        job.seen = False  # nobody has asked how this one ends
     elif ended:
         job.ended = now
 

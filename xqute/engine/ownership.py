@@ -17,6 +17,7 @@ from ..printable import listed
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
 from ..store import Query, RunRow, every_row
+from .belonging import Belonging
 from .room import Room
 from .ways import kept
 
@@ -59,6 +60,7 @@ class Ownership:
     Attributes:
         cwd: Where the run's jobs were pushed, unless one says otherwise.
         rebooted: The host of the owner before was booted again since.
+        belonging: The metadir is the store's.
     """
 
     def __init__(self, room: Room, me: Owner, wish: Wish) -> None:
@@ -66,6 +68,7 @@ class Ownership:
         self._room = room
         self._me = me
         self._wish = wish
+        self.belonging = Belonging(room, me)
         self._row: RunRow | None = None
         self._owned = False
         self._looked = False  # whether there is an earlier run to go on with
@@ -113,6 +116,7 @@ class Ownership:
 
     async def renew(self) -> bool:
         """Say that this owner lives, where nobody can look at it; False: the run was taken over."""
+        self.belonging.renew()
         if self._row is None or not self._owned:
             return True
         lease = self._room.now() + LEASE_SECONDS
