@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from numbers import Integral, Number
@@ -75,6 +75,12 @@ class JobOptions:
         """What an attempt (from 1) takes, by name, with `time`; what was not said is left out."""
         own = ((name, getattr(self, name)) for name in OWN)
         return {name: at(given, attempt) for name, given in (*own, *self.resources) if given}
+
+    @property
+    def takes(self) -> Sequence[str]:
+        """The names of what it takes, with `time`, as far as it was said."""
+        own = ((name, getattr(self, name)) for name in OWN)
+        return [name for name, given in (*own, *self.resources) if given]
 
     @property
     def grows(self) -> bool:

@@ -7,7 +7,6 @@ calls and jobs they contain are persistent ids, which are replaced by results wh
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import itertools
 import json
@@ -16,7 +15,7 @@ import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple
 
 from .errors import OptionError
@@ -201,6 +200,20 @@ def _culprit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     return "its arguments can't be pickled"
 
 
+def _held_by_method(what: Any) -> str:
+    """What keeps a method from being pushed: its object goes along; empty when it is not that."""
+    holds = getattr(what.__self__, "__dict__", {}) if isinstance(what, MethodType) else {}
+    for name, value in holds.items():
+        try:
+            _pickle(value)
+        except _CAN_NOT_PICKLE:
+            return (
+                f"a method takes its object along, and self.{name} ({type(value).__name__}) can't be "
+                "pickled: push a function, and give it what it needs"
+            )
+    return ""
+
+
 def _sentence(error: BaseException) -> str:
     lines = str(error).splitlines()
     return printable(lines[0])[:300] if lines else type(error).__name__
@@ -225,9 +238,8 @@ def target_of(what: Any) -> str | dict[str, str]:
     try:
         pickled = _pickle(what)
     except _CAN_NOT_PICKLE as error:
-        raise OptionError(
-            f"can't push {what!r}: the function can't be pickled: {_sentence(error)}"
-        ) from error
+        told = _held_by_method(what) or f"the function can't be pickled: {_sentence(error)}"
+        raise OptionError(f"can't push {what!r}: {told}") from error
     if pickled.needs:
         raise OptionError(f"can't push {what!r}: the function holds a call or a job: give it as an argument")
     _refuse_large(repr(what), "the function and what it holds", pickled)
@@ -303,6 +315,8 @@ def place() -> dict[str, Any]:
 
 def digest_of_place(place: Mapping[str, Any]) -> str:
     """The name of a place."""
+    import hashlib  # OpenSSL: not in the process of a call, where nobody asks
+
     text = json.dumps(place, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 

@@ -129,6 +129,7 @@ class Xqute:
         need_directory()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
         self.scheduler = make_scheduler(scheduler, options, ARGUMENTS | DEFAULTABLE)
+        self.scheduler.check_resources(self._options.takes)
         texts = {"prescript": scheduler_prescript, "postscript": scheduler_postscript}
         settle(self.scheduler, scheduler_forks, on_interrupt, **texts, jobprefix=scheduler_jobprefix)
         self.metadir = prepare_root(job_metadir)
@@ -187,7 +188,8 @@ class Xqute:
         jobs = await self._pusher.push(planned)
         self._keeper.pushed += jobs
         if not self._driver.running:
-            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs))
+            stopped = "" if self._room.stop is None else str(self._room.stop)
+            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs), stopped)
         return jobs
 
     async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:

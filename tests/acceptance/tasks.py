@@ -298,6 +298,13 @@ def need_myself() -> Any:
 
 
 @task
+def need_under_limit(most: int) -> Any:
+    from xqute import cmd
+
+    return current_job().require([cmd("true").options(limit=("align", most))])
+
+
+@task
 def never_content() -> None:
     from xqute import cmd
 
@@ -342,3 +349,11 @@ def buffer(size: int) -> dict:
 @task
 def returns_call():
     return buffer(1)
+
+
+@task
+async def require_of_another_store(metadir: str) -> Any:
+    from xqute import Xqute
+
+    xqute = Xqute(job_metadir=metadir)
+    return await current_job().require([show(await xqute.push("echo of an inner store"))])

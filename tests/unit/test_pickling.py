@@ -294,6 +294,24 @@ def test_a_function_that_can_not_be_pickled_is_refused():
         target_of(lambda: stream.buffer)
 
 
+class App:
+    def __init__(self):
+        self.name = "app"
+        self.out = sys.stdout
+
+    def work(self):
+        """Needs nothing of it."""
+
+
+def test_a_method_whose_object_can_not_be_pickled_says_what_it_holds():
+    told = (
+        r"a method takes its object along, and self\.out \(\w+\) can't be pickled: push a function, and give"
+    )
+
+    with pytest.raises(OptionError, match=told):
+        target_of(App().work)
+
+
 @pytest.mark.parametrize("what", [lambda: 1, 3, Plain(1), Plain(1).__init__, functools.partial(plain)])
 def test_other_things_have_no_name(what):
     assert name_of(what) is None

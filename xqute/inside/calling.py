@@ -36,9 +36,6 @@ class Calling:
         loaded: Its function and arguments, once they are there.
     """
 
-    #: The call of this process; None in one that is there for none.
-    now: Calling | None = None
-
     def __init__(
         self, directory: str, payload: Mapping[str, Any], place: Place, needs: Needs, killing: Killing
     ) -> None:
@@ -56,3 +53,8 @@ class Calling:
     def here(self) -> bool:
         """Whether this process is the call's own, and no fork of it."""
         return os.getpid() == self._pid
+
+
+#: The call of this process; None in one that is there for none. Not an attribute of its class: Python
+#: learns anew about a class that changes.
+now: Calling | None = None

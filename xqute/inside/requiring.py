@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Final
 from ..calls import Call, as_call, as_calls
 from ..errors import OptionError
 from ..options import options_from_json
-from ..plan import Plan, plan
+from ..plan import Plan, plan, refuse_strangers
 from .calling import Calling, Leave
 from .files import write_whole
 
@@ -106,7 +107,9 @@ def _plan(calling: Calling, calls: Sequence[Call]) -> Plan:
         resources=(),
         limit=None,
     )
-    return plan(calls, base, place=lambda: work["function"]["place"])
+    laid = plan(calls, base, place=lambda: work["function"]["place"])
+    refuse_strangers(laid.jobs, os.environ.get("XQUTE_JOB", "").rpartition("-")[0])
+    return laid
 
 
 def _ask(directory: str, laid: Plan) -> str:
