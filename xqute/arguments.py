@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any, Final
 
 from .amounts import named, number, size
@@ -14,9 +15,12 @@ from .engine.ownership import Wish
 from .engine.sharing import Sharing
 from .errors import NoEventLoop, OptionError, XquteError
 from .options import limit_key, seconds, unknown, whole
+from .pickling import is_job_type
 from .rules.verdict import FailureBudget
 from .scheduler import Scheduler
+from .shown import short_name, shown_value
 from .states import JobStatus
+from .store import Query
 
 #: Which job directories may stay when their jobs have ended.
 KEEP: Final = ("all", "failed", "none")
@@ -71,16 +75,58 @@ def need_same_loop(loop: asyncio.AbstractEventLoop) -> None:
         raise NoEventLoop(msg)
 
 
-def forks(given: Any, scheduler: Scheduler) -> int:
-    """How many jobs at a time."""
+def need_directory() -> None:
+    """Raise `OptionError` where the program is in no directory any more."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        msg = "the directory this program is in was removed: change to one that is there, with os.chdir()"
+        raise OptionError(msg) from None
+
+
+def several(name: str, given: Any) -> list[Any]:
+    """A list of whatever there is of it."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise OptionError(f"{name}={given!r} must be a list, also of one: {name}=[…]")
+    return list(given)
+
+
+def job_id(given: Any) -> int:
+    """The number of a job."""
+    if isinstance(given, bool) or not isinstance(given, Integral):
+        hint = ": give job.id" if is_job_type(type(given)) else ""
+        raise OptionError(f"get() takes the id of a job, a whole number, not {shown_value(given)}{hint}")
+    return int(given)
+
+
+def settle(scheduler: Scheduler, forks: Any, on_interrupt: Any, **texts: Any) -> None:
+    """Tell a scheduler how many jobs run at a time, what becomes of them, and the texts around them.
+
+    Args:
+        scheduler: Is told.
+        forks: Jobs at a time; None: as many as it says itself.
+        on_interrupt: Whether running jobs are left alone when the run is interrupted.
+        **texts: Its `prescript`, `postscript` and `jobprefix`.
+
+    Raises:
+        OptionError: One is not what it should be.
+    """
+    scheduler.forks = _forks(forks, scheduler)
+    scheduler.leaves_running = _leaves(on_interrupt)
+    for name, given in texts.items():
+        if not isinstance(given, str) or "\0" in given:
+            raise OptionError(f"scheduler_{name}={given!r} must be a str without NUL, also for several lines")
+        setattr(scheduler, name, given)
+
+
+def _forks(given: Any, scheduler: Scheduler) -> int:
     count = scheduler.default_forks if given is None else given
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise OptionError(f"scheduler_forks={given!r} must be a whole number of at least 1")
     return count
 
 
-def leaves(on_interrupt: Any) -> bool:
-    """Whether running jobs are left alone when the run is interrupted."""
+def _leaves(on_interrupt: Any) -> bool:
     if on_interrupt not in ("kill", "detach"):
         raise OptionError(unknown("on_interrupt", str(on_interrupt), ("kill", "detach")))
     return bool(on_interrupt == "detach")
@@ -158,17 +204,35 @@ def _limits(given: Mapping[str, Any] | None) -> dict[str, int | None]:
     }
 
 
-def statuses(given: JobStatus | str | Iterable[JobStatus | str] | None) -> list[int]:
-    """Statuses by name or member."""
+def make_query(limit: Any, status: Any, flags: Mapping[str, Any], **words: Any) -> Query:
+    """What `find` looks for.
+
+    Args:
+        limit: At most so many.
+        status: One or several, by name or member.
+        flags: Of the query, as they are.
+        **words: Texts to find jobs by; None: any.
+
+    Raises:
+        OptionError: One is not what it should be.
+    """
+    for name, value in words.items():
+        if value is not None and not isinstance(value, str):
+            hint = f": its name, {short_name(value)!r}" if callable(value) else ""
+            raise OptionError(f"{name}={value!r} must be a str{hint}")
+    return Query(statuses=_statuses(status), limit=whole("limit", limit), **words, **flags)
+
+
+def _statuses(given: JobStatus | str | Iterable[JobStatus | str] | None) -> list[int]:
     if given is None:
         return []
-    several = [given] if isinstance(given, (JobStatus, str)) else list(given)
-    return [int(_status(item)) for item in several]
+    wanted = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    return [int(_status(item)) for item in wanted]
 
 
 def _status(item: JobStatus | str) -> JobStatus:
     if isinstance(item, JobStatus):
         return item
-    if item.upper() in JobStatus.__members__:
+    if str(item).upper() in JobStatus.__members__:
         return JobStatus[item.upper()]
-    raise OptionError(unknown("status", item, (status.name.lower() for status in JobStatus)))
+    raise OptionError(unknown("status", str(item), (status.name.lower() for status in JobStatus)))

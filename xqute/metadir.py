@@ -34,6 +34,7 @@ from typing import Final
 from .crash import crash_point
 from .errors import MetadirError
 from .inside.files import write_new
+from .options import absolute
 from .printable import printable
 from .settings import SCRIPT_HEAD_BYTES, SCRIPT_MAX_BYTES, STATUS_MAX_BYTES
 from .states import FileNews, FileState
@@ -79,9 +80,10 @@ def prepare_root(metadir: str | os.PathLike[str]) -> Path:
     """Make the metadir absolute, make it, and prove that it can be written.
 
     Raises:
+        OptionError: It is no path.
         MetadirError: It can't be made or written; the message says why.
     """
-    root = Path(os.path.abspath(metadir))
+    root = Path(absolute("job_metadir", metadir))
     probe = root / f".xqute-probe-{os.getpid()}"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -271,13 +271,12 @@ def _optional_seconds(name: str, value: Any) -> float | None:
     return None if value is None else seconds(name, value)
 
 
-def _path(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
+def absolute(name: str, value: Any) -> str:
+    """An absolute path."""
     _refuse_result(name, value)
     if callable(getattr(value, "fileno", None)):
-        path = getattr(value, "name", None)
-        named = f", {path!r}" if isinstance(path, str) and os.path.isfile(path) else ""
+        file = getattr(value, "name", None)
+        named = f", {file!r}" if isinstance(file, str) and os.path.isfile(file) else ""
         raise OptionError(
             f"{name} can't be an open file: give its path{named}; the job opens it itself, where it runs"
         )
@@ -292,6 +291,10 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "stdout": "; what a job prints is kept anyway: `await job`, job.stdout_file",
     "stderr": "; what a job says there is kept anyway: job.stderr_file",
 }
+
+
+def _optional_path(name: str, value: Any) -> str | None:
+    return None if value is None else absolute(name, value)
 
 
 def _env(name: str, value: Any) -> tuple[tuple[str, str], ...]:
@@ -360,10 +363,10 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "timeout": _optional_seconds,
     "grace": seconds,
     "env": _env,
-    "cwd": _path,
-    "stdin": _path,
-    "stdout": _path,
-    "stderr": _path,
+    "cwd": _optional_path,
+    "stdin": _optional_path,
+    "stdout": _optional_path,
+    "stderr": _optional_path,
     "title": text,
     "user": text,
     "tags": _tags,

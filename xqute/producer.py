@@ -12,17 +12,19 @@ from typing import Any, Final, Never, Self
 from .arguments import (
     a_limit,
     failure_budget,
-    forks,
+    job_id,
     kept,
-    leaves,
+    make_query,
     make_sharing,
     make_wish,
+    need_directory,
     need_loop,
     need_same_loop,
     refuse_unknown,
     refuse_while_imported,
     runs_here,
-    statuses,
+    settle,
+    several,
 )
 from .calls import Call, as_calls, calls_of
 from .completing import in_order_of_end
@@ -40,7 +42,7 @@ from .schedulers.names import make_scheduler
 from .settings import MAX_WAIT_SECONDS, NUM_RETRIES
 from .standing import raise_what_happened, report_of, stats_of
 from .states import JobStatus
-from .store import Query, Store
+from .store import Store
 from .stores.names import make_store
 from .wanted import Wanted, dependents_of, name_of
 from .wiring import progress_plugins, wire
@@ -124,18 +126,16 @@ class Xqute:
         """Check everything that can be checked; nothing runs yet."""
         refuse_while_imported()
         self._loop = need_loop()
+        need_directory()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
         self.scheduler = make_scheduler(scheduler, options, ARGUMENTS | DEFAULTABLE)
         self.scheduler.check_resources(self._options.takes)
-        self.scheduler.forks = forks(scheduler_forks, self.scheduler)
-        self.scheduler.prescript = scheduler_prescript
-        self.scheduler.postscript = scheduler_postscript
-        self.scheduler.jobprefix = scheduler_jobprefix
+        texts = {"prescript": scheduler_prescript, "postscript": scheduler_postscript}
+        settle(self.scheduler, scheduler_forks, on_interrupt, **texts, jobprefix=scheduler_jobprefix)
         self.metadir = prepare_root(job_metadir)
-        self.scheduler.leaves_running = leaves(on_interrupt)
         load_entry_points()
-        own = Plugins([*plugins, *progress_plugins(self, progress)])
-        self._calls = list(calls)
+        own = Plugins([*several("plugins", plugins), *progress_plugins(self, progress)])
+        self._calls = as_calls(calls, "calls=")
         self._store = make_store(store, self.metadir)
         self._room, self._keeper, self._driver, self._pusher, self._builder = wire(
             *(self, self.scheduler, self._store, own, make_wish(resume, run)),
@@ -350,10 +350,12 @@ class Xqute:
 
         Raises:
             JobNotFound: There is none.
+            OptionError: It is no number.
         """
         need_same_loop(self._loop)
+        number = job_id(id)
         await self._driver.open()
-        return await self._keeper.get(id)
+        return await self._keeper.get(number)
 
     async def find(
         self,
@@ -372,8 +374,9 @@ class Xqute:
         """Jobs of all runs that match, oldest first; `top`: only those pushed, `archived`: None for any."""
         need_same_loop(self._loop)
         refuse_unknown(self.find, misspelt)
+        words = {"task": task, "tag": tag, "user": user, "name": name, "run": run}
+        query = make_query(limit, status, {"top": top, "archived": archived}, **words)
         await self._driver.open()
-        query = Query(run, statuses(status), user, tag, 0, limit, task, top, name, archived=archived)
         return await self._keeper.load_all(await self._store.page(query))
 
     async def stats(self) -> Stats:
