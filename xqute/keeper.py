@@ -255,8 +255,9 @@ class JobKeeper:
         return job.status is JobStatus.KILLED
 
     async def _see_adopted(self, job: Job) -> None:
-        """It may have ended while nobody watched: that was its end then."""
+        """It may have ended while nobody watched: that was its end then. And `on_init` is the first hook."""
         await self._driver.own()
+        await self._driver.see_begun()
         if self._driver.running and job.id in self._room.live:
             with suppress(TimeoutError):
                 async with asyncio.timeout(KILL_BOUND_SECONDS):

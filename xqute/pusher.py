@@ -260,11 +260,14 @@ class Pusher:
         return jobs
 
     def _limited(self, planned: Plan) -> Plan:
-        """The same, where calls of a task that the store has a limit for know it."""
-        keys = self._room.sharing.numbers
-        if not keys:
+        """The same, where calls of a task that the store has a limit for know it; a limit has one number."""
+        sharing = self._room.sharing
+        said = {id(node.work.options): node.work.options for node in planned.nodes}.values()
+        self._room.scheduler.check_resources(dict.fromkeys(name for one in said for name in one.takes))
+        sharing.say(said)
+        if not sharing.numbers:
             return planned
-        return planned._replace(nodes=[_under_limit(node, keys) for node in planned.nodes])
+        return planned._replace(nodes=[_under_limit(node, sharing.numbers) for node in planned.nodes])
 
     def _pattern(self, node: Node, *, waits: bool) -> Job:
         """What all jobs that begin alike look like."""
@@ -392,8 +395,6 @@ def _under_limit(node: Node, keys: Collection[str]) -> Node:
 
 def _is_plain(call: Any) -> bool:
     """Whether it is a command without calls in it."""
-    if isinstance(call, str):
-        return True
-    return isinstance(call, (list, tuple)) and not any(
-        isinstance(word, Call) or is_need(word) for word in call
+    return isinstance(call, str) or (
+        isinstance(call, (list, tuple)) and not any(isinstance(word, Call) or is_need(word) for word in call)
     )

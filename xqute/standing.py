@@ -23,8 +23,7 @@ async def stats_of(room: Room, keeper: JobKeeper, driver: Driver) -> Stats:
     """How the run stands now."""
     reused, running = keeper.heritage.reused, driver.running
     resources = room.sharing.in_use(live.job for live in room.live.values())
-    going = [job for job in keeper.known.values() if not job.status.final]
-    limits = await room.sharing.limits_in_use(room.store, going) if driver.opened else {}
+    limits = await room.sharing.limits_in_use(room.store) if driver.opened else {}
     forks, commands = room.scheduler.forks, _commands(room)
     return Stats(_counts(room), room.used, forks, running, commands, reused, resources, limits)
 
@@ -34,7 +33,7 @@ async def report_of(room: Room, keeper: JobKeeper, driver: Driver) -> Report:
     counts = _counts(room)
     failed = Query(run=room.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
     rows = await room.store.page(failed) if JobStatus.FAILED in counts else []
-    return Report(
+    report = Report(
         counts,
         [Failure.of(keeper.load(row)) for row in rows if row.id in keeper.known],
         driver.seconds,
@@ -47,6 +46,9 @@ async def report_of(room: Room, keeper: JobKeeper, driver: Driver) -> Report:
         await driver.crowd(),
         room.root,
     )
+    unasked = [job for job in keeper.known.values() if job.status is JobStatus.FAILED and not job.seen]
+    report.watch(unasked, alone=not room.held)  # leaving a block tells of all that failed in it
+    return report
 
 
 def raise_what_happened(room: Room, driver: Driver) -> None:

@@ -268,6 +268,15 @@ async def top() -> list[int]:
 
 
 @task
+def overlapping() -> list[int]:
+    """What it needs next depends on what came of the first, and is in part the same."""
+    job = current_job()
+    mark("top", f"{job.id} {job.start} {job.attempt}")
+    first = job.require([leaf(1), leaf(2)])
+    return [*first, *job.require([leaf(2), leaf(first[0])]), *job.require([leaf(1), leaf(1)])]
+
+
+@task
 def need_gated(name: str) -> list[str]:
     mark("order", f"need {name}")
     return current_job().require([gated(name)])
@@ -286,6 +295,13 @@ def pong(depth: int = 0) -> Any:
 @task
 def need_myself() -> Any:
     return current_job().require([need_myself()])
+
+
+@task
+def need_under_limit(most: int) -> Any:
+    from xqute import cmd
+
+    return current_job().require([cmd("true").options(limit=("align", most))])
 
 
 @task

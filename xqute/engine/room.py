@@ -184,8 +184,10 @@ class Room:
         live: Claimed jobs by id.
         ready: Those that were not handed over yet, best first; they hold no fork.
         overtaken: A job was pushed that goes before those that are ready.
+        too_large: Jobs that may run and never can, by their ids: they are refused, whatever is in use.
         counts: Jobs of the run by status.
         stop: Why the run stops, once it does; the first reason wins.
+        abandoned: It stopped since the program ended, or its loop did, and nobody waited for it.
         trouble: Why nothing is submitted at the moment; None when it is.
         forgiven: Failures before the run was started again, which the budget does not count.
         again: What whoever began the run does to go on with it; empty: as with any run.
@@ -225,8 +227,10 @@ class Room:
     live: dict[int, Live] = field(default_factory=dict)
     ready: list[Live] = field(default_factory=list)
     overtaken: bool = False
+    too_large: set[int] = field(default_factory=set)
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None
+    abandoned: bool = False
     trouble: Reason | None = None
     forgiven: int = 0
     again: str = ""
@@ -295,6 +299,11 @@ class Room:
         self.wake.set()
         self.claim_wanted.set()
 
+    def abandon(self) -> None:
+        """The program ends, or the loop it runs in: nobody waits for the run any more."""
+        self.abandoned = self.abandoned or self.stop is None
+        self.request_stop(StopReason("cancelled"))
+
     def rests(self) -> None:
         """Nothing of the run can go on for now."""
         for waiting in self.resting:
@@ -302,7 +311,8 @@ class Room:
                 waiting.set_result(None)
 
     def note_queued(self, jobs: Sequence[Job]) -> None:
-        """These may run by now: do they go before what is ready already?"""
+        """These may run by now: is there enough for them, do they go before what is ready already?"""
+        self.too_large |= self.sharing.too_large(jobs) - self.unpushed
         if self.ready and not self.overtaken:
             first, last = min(map(turn, jobs)), max(turn(live.job) for live in self.ready)
             self.overtaken = first < last
@@ -316,6 +326,7 @@ class Room:
 
     def leave(self, job: Job) -> None:
         """The job's start is over: its fork is free."""
+        self.too_large.discard(job.id)
         live = self.live.pop(job.id, None)
         if live is not None:
             if live.timer is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .killing import Killing
@@ -34,12 +34,7 @@ class Calling:
         needs: The results it was given.
         killing: Whether it was asked to stop.
         loaded: Its function and arguments, once they are there.
-        required: The calls it required so far, with the job that each is; by the identity of the call.
-        equal: How many equal calls it required so far, by their digest.
     """
-
-    #: The call of this process; None in one that is there for none.
-    now: Calling | None = None
 
     def __init__(
         self, directory: str, payload: Mapping[str, Any], place: Place, needs: Needs, killing: Killing
@@ -52,11 +47,14 @@ class Calling:
         self.needs = needs
         self.killing = killing
         self.loaded: Loaded | None = None
-        self.required: dict[int, tuple[Any, Sequence[Any]]] = {}
-        self.equal: dict[str, int] = {}
         self._pid = os.getpid()
 
     @property
     def here(self) -> bool:
         """Whether this process is the call's own, and no fork of it."""
         return os.getpid() == self._pid
+
+
+#: The call of this process; None in one that is there for none. Not an attribute of its class: Python
+#: learns anew about a class that changes.
+now: Calling | None = None

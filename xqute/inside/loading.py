@@ -29,6 +29,9 @@ _DECODER: Final = json.JSONDecoder()
 #: be done once per job. `Xqute(…)` refuses to be made meanwhile.
 importing_main = False
 
+#: The place where this process is, where nothing can have led it away since.
+_entered: Place | None = None
+
 
 def read_payload(script: str) -> dict[str, Any]:
     """What the last line of a job's script says.
@@ -50,9 +53,6 @@ class Place:
 
     #: Those that were read in this process, by their paths.
     _known: ClassVar[dict[str, Place]] = {}
-
-    #: The one where this process is, where nothing can have led it away since.
-    _entered: ClassVar[Place | None] = None
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         """The place as it was written at push."""
@@ -84,9 +84,10 @@ class Place:
         Raises:
             XquteError: This is another version of Python: what was pickled there can't be read here.
         """
-        if Place._entered is self:
+        global _entered  # noqa: PLW0603  where a process is, all of it is
+        if _entered is self:
             return
-        Place._entered = None
+        _entered = None
         there, here = tuple(self._document["version"]), sys.version_info[:2]
         if there != here:
             wanted, ours = ".".join(map(str, there)), ".".join(map(str, here))
@@ -101,8 +102,9 @@ class Place:
 
     def stay(self) -> None:
         """Whoever is copied from this process need not enter again."""
+        global _entered  # noqa: PLW0603
         self.enter()
-        Place._entered = self
+        _entered = self
 
     @property
     def main(self) -> types.ModuleType:
@@ -311,9 +313,31 @@ def find(target: str | Mapping[str, str], place: Place) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except AttributeError as exc:
+        if _is_guarded(place, module, name):
+            told = f'{module} has {name} below `if __name__ == "__main__":`, where a job does not find it'
+            raise XquteError(f"{told}: define it above that line") from exc
         msg = f"{module} has no {name} any more: it was renamed or removed since the push"
         raise XquteError(msg) from exc
     return found
+
+
+def _is_guarded(place: Place, module: str, name: str) -> bool:
+    """Whether a name is one of those that the main program has only when it is started itself."""
+    file = place.main.__file__ if place.is_main(module) else module
+    if file is None or not os.path.isfile(file):
+        return False
+    import ast
+
+    with open(file, "rb") as source:
+        nodes = ast.parse(source.read()).body
+    guards = (node for node in nodes if isinstance(node, ast.If) and "__name__" in ast.dump(node.test))
+    return any(
+        name.partition(".")[0] in (getattr(node, "name", None), getattr(node, "id", None))
+        for guard in guards
+        for node in ast.walk(guard)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    )
 
 
 def unpickle(text: str, place: Place, load_need: Callable[[int], Any] | None = None) -> Any:
