@@ -122,7 +122,6 @@ def read_small(path: str, cap: int = STATUS_MAX_BYTES) -> bytes | str:
 
 
 _NOT_REGULAR: Final = {errno.ELOOP, errno.ENXIO}  # a link; a socket
-_NO_FILE: Final = _NOT_REGULAR | {errno.ENOENT, errno.ENOTDIR}
 
 
 def read_news(directory: str) -> FileNews:
@@ -308,15 +307,15 @@ def _check_ours(directory: str) -> None:
 def read_output(path: str | os.PathLike[str], cap: int) -> bytes | int:
     """The content of an output file; its size when that is more than `cap`.
 
-    Nothing, when it is not there or no regular file: nobody waits for a pipe or a device.
+    Nothing, when it is no regular file: nobody waits for a pipe or a device.
 
     Raises:
-        OSError: It could not be read this time.
+        OSError: It is not there, or could not be read this time.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
-        if exc.errno in _NO_FILE:
+        if exc.errno in _NOT_REGULAR:
             return b""
         raise
     with os.fdopen(fd, "rb") as file:

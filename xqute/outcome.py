@@ -47,6 +47,11 @@ def result_of(job: Job) -> Any:
         return _returned(job)
     try:
         content = metadir.read_output(job.stdout_file, RESULT_MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if not job.claims():
+            return ""  # its script is its author's, and may print nowhere
+        msg = f"{job} has ended well, and what it printed is gone: there is no {job.stdout_file} any more"
+        raise MetadirError(msg) from exc
     except OSError as exc:
         raise _unreadable(job, exc) from exc
     if isinstance(content, int):

@@ -162,6 +162,9 @@ ORPHAN_SECONDS: Final = 5.0
 #: How long it is waited that the owner of a run, which lives, pushes a build again that it has taken over.
 PARKED_SECONDS: Final = 5.0
 
+#: A run of which jobs are needed elsewhere, and of which nothing ran for so long, is told of.
+IDLE_SECONDS: Final = 5.0
+
 #: How long the owner of a run is believed to live where nobody can look at it, and how often it says so.
 LEASE_SECONDS: Final = 60.0
 LEASE_RENEW_SECONDS: Final = 15.0

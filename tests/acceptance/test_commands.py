@@ -3,13 +3,14 @@
 import hashlib
 import os
 import resource
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from xqute import JobFailed, JobStatus, OptionError, ResultTooLarge
+from xqute import JobFailed, JobStatus, MetadirError, OptionError, ResultTooLarge
 from xqute.rules.remedies import remedy
 
 SHOW = [
@@ -322,3 +323,18 @@ async def test_a_digest_of_an_input_given_as_stdin_is_right(run_one, tmp_path):
     job = await run_one("sha256sum", stdin=tmp_path / "data")
 
     assert (await job).split()[0] == hashlib.sha256(data).hexdigest()
+
+
+async def test_a_result_whose_file_is_gone_is_told_and_is_not_nothing(run_one, tmp_path):
+    whole, own = await run_one("echo much"), await run_one("echo mine", stdout=tmp_path / "mine.txt")
+    silent = await run_one("true")
+    assert silent.result() == ""
+
+    for job in (whole, own, silent):
+        job.stdout_file.unlink()
+        with pytest.raises(MetadirError) as info:
+            await job
+        assert f"there is no {job.stdout_file} any more" in str(info.value)
+    shutil.rmtree(whole.directory)
+    with pytest.raises(MetadirError, match=r"what it printed is gone"):
+        whole.result()

@@ -364,6 +364,6 @@ async def test_nothing_is_pruned_or_killed_of_a_metadir_that_is_another_stores(m
 
     said = xqute("prune", "--yes", "--metadir", metadir, "--store", store)
 
-    assert said.returncode == 1
+    assert said.returncode == 2
     assert "are those of the store" in said.stderr
     assert job.result() == "durable"

@@ -312,6 +312,37 @@ def test_a_job_that_waits_for_a_limit_is_told_who_holds_it_in_any_run(place, cal
     ]
 
 
+@pytest.mark.parametrize("most", [0, 3])
+def test_a_limit_of_0_is_told_also_when_nobody_runs_the_job(place, call, most) -> None:
+    place.run(owner=dead())
+    place.job(JobStatus.QUEUED, limit=("align", 3), reason=Reason("ACCEPTED"))
+    place.do(lambda store: store.set_limit("align", most))
+
+    told = "its limit 'align' is 0 in the store, so it will not start: raise it with limits= of Xqute, or"
+    assert (f"{told} `await xq.set_limit('align', …)`" in call("why", 1).out.replace("\n", " ")) is (not most)
+    assert (told in call("why", 1, "--json").json["remedy"]) is (not most)
+    assert "xqute resume run1" in call("why", 1).out
+
+
+def test_a_limit_of_0_that_holds_a_job_of_a_living_run_is_told(place, call) -> None:
+    place.run(owner=living())
+    place.job(JobStatus.QUEUED, limit=("align", 3), reason=Reason("ACCEPTED"))
+    place.do(lambda store: store.set_limit("align", 0))
+
+    said = call("why", 1, "--json").json
+    assert "limit align 0/0" in said["sentence"]
+    assert "await xq.set_limit('align', …)" in said["remedy"]
+
+
+def test_a_job_that_needs_one_that_nobody_runs_says_how_that_goes_on(place, call) -> None:
+    place.run("crashed", owner=dead())
+    place.run(owner=living(), created=THEN + 1)
+    place.job(JobStatus.QUEUED, run="crashed", reason=Reason("ACCEPTED"))
+    place.job(JobStatus.WAITING, needs=[1], reason=Reason("NEEDS"))
+
+    assert call("why", 2, "--json").json["remedy"].endswith("nobody runs job 1: `xqute resume crashed` does")
+
+
 def has_the_limit_of_the_other(place, status) -> None:
     """Job 1, of a run whose manager is dead, has what job 2 waits for."""
     place.run("crashed", owner=dead())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
@@ -44,11 +45,14 @@ async def _why(place: Place, id: int, *, as_json: bool) -> None:
     async with place.reading() as store:
         row, job = await place.find(store, id)
         run = await run_of(store, row)
-        others = {other: await _elsewhere(store, row, its) for its, other in await _blamed(place, store, job)}
+        blamed = await _blamed(place, store, job)
+        others = {other: await _elsewhere(store, row, its) for its, other in blamed}
+        waits = await _waits_for_nobody(store, row, blamed) or await _closed(store, job)
     left = not job.status.final and deserted(run)
     blocked = job.reason.code == WaitReason.BLOCKED
     sentence = f"{job} is {_left(job, run)}" if left and not blocked else f"{job} {_stands(job)}"
     todo = _go_on(job, row.run) if left else remedy(job.status, job.reason, job.id, removed=job.removed)
+    todo = f"{todo}; {waits}" if waits else todo
     if as_json:
         document = job_document(row, job)
         waits_for = [_short(other) for other in others]
@@ -83,6 +87,27 @@ async def _blamed(place: Place, store: Store, job: Job) -> list[tuple[Row, Job]]
     known = await statuses_of(store, [job])
     missing = missing_of(job, known)
     return await place.look(store, await store.get(missing[:LISTED]))
+
+
+async def _waits_for_nobody(store: Store, row: Row, blamed: Sequence[tuple[Row, Job]]) -> str:
+    """What to do about a job of another run that nobody runs, and that is needed; empty: none is."""
+    for its, other in blamed:
+        if its.run != row.run and not other.done() and deserted(await run_of(store, its)):
+            return f"nobody runs job {other.id}: `xqute resume {its.run}` does"
+    return ""
+
+
+async def _closed(store: Store, job: Job) -> str:
+    """What to do about a limit of 0, under which no job starts; empty: there is none."""
+    limit = job.call.options.limit
+    if job.status is not JobStatus.QUEUED or job.reason.code == WaitReason.LIMIT or limit is None:
+        return ""  # or the reason says it
+    if (await store.limits()).get(limit[0]) != 0:
+        return ""
+    return (
+        f"its limit {limit[0]!r} is 0 in the store, so it will not start: raise it with limits= of Xqute,"
+        f" or `await xq.set_limit({limit[0]!r}, …)`"
+    )
 
 
 async def _elsewhere(store: Store, row: Row, other: Row) -> str:

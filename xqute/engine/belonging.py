@@ -153,8 +153,8 @@ class Belonging:
             return
         raise OptionError(
             f"the job directories in {root} are those of {other.shown(root)}, and this Xqute has"
-            f" {_named(self._room.store)}, whose jobs would get the same ones: give it a metadir of its own with"
-            f" job_metadir=, or that store with store= (if that is gone for good, remove {root}/{_FOLDER})"
+            f" {_named(self._room.store)}, whose jobs would get the same ones: give it a metadir of its own"
+            f" with job_metadir=, or that store with store= (if that is gone, remove {root}/{_FOLDER})"
         )
 
     def _is_forgotten(self, other: Mark) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..crash import crash_point
 from ..errors import StoreUnavailable
@@ -16,6 +17,8 @@ from .holding import Holders
 from .lifecycle import Lifecycle
 from .room import Live, Room, turn
 from .sharing import Chooser
+
+log = logging.getLogger("xqute.engine")
 
 
 class Claimer:
@@ -32,6 +35,7 @@ class Claimer:
         self._refuse = refuse
         self._ahead = AHEAD if room.scheduler.tells_ends else 0
         self._look_again = 0.0
+        self._told: set[str] = set()
 
     async def claim(self) -> None:
         """Fill up, when there is something to fill up with."""
@@ -63,6 +67,7 @@ class Claimer:
         if not limited or now < self._look_again:
             return
         self._look_again = now + HOLDERS_SECONDS
+        self._mention_closed(key for key, reason in limited.items() if not reason.detail["limit"])
         mine = Counter((live.job.call.options.limit or ("",))[0] for live in self._room.live.values())
         holders = Holders(self._room.store, self._room.now())
         try:
@@ -73,6 +78,16 @@ class Claimer:
             }
         except StoreUnavailable:
             return  # it is only told a little later
+
+    def _mention_closed(self, keys: Iterable[str]) -> None:
+        """A limit of 0 may stand in the store since long ago."""
+        for key in set(keys) - self._told:
+            self._told.add(key)
+            log.warning(
+                "jobs wait for the limit %r, which is 0 in the store until it is changed: "
+                "`await xq.set_limit(%r, …)` or limits= (None: what the task says)",
+                *(key, key),
+            )
 
     def _chooser(self, count: int) -> Chooser:
         """Decides who is claimed, where jobs share something; those are not claimed ahead of free forks."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..crash import crash_point
 from ..errors import StoreUnavailable
 from ..job import Job
-from ..settings import LEASE_RENEW_SECONDS, REQUESTS_SECONDS
+from ..owner import Owner
+from ..settings import IDLE_SECONDS, LEASE_RENEW_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
-from ..store import Request, Row
+from ..store import Request, Row, RunRow
 from .killer import Killer
 from .lifecycle import Lifecycle
 from .ownership import Ownership
@@ -32,6 +33,8 @@ class Requests:
         self._ownership = ownership
         self._renewed = 0.0
         self._asked: list[Request] = []
+        self._idle_since: dict[str, float] = {}
+        self._told: set[str] = set()
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Work until cancelled.
@@ -63,9 +66,44 @@ class Requests:
         """Jobs of other runs that jobs of this one need: have they ended?"""
         room = self._room
         open_ = [id_ for id_, status in room.foreign.items() if not JobStatus(status).final]
-        for row in await room.store.get(open_):
+        rows = await room.store.get(open_)
+        for row in rows:
             room.foreign[row.id] = row.status
             self._lifecycle.waiting.ended_elsewhere(row.id, JobStatus(row.status))
+        waited_for = [row for row in rows if not JobStatus(row.status).final]
+        idle = await self._idle({row.run for row in waited_for})
+        room.idle = {row.id: idle[row.run] for row in waited_for if row.run in idle}
+        for row in waited_for:
+            if row.run in idle.keys() - self._told:
+                self._told.add(row.run)
+                log.warning("waiting for job %s, which is of %s", row.id, idle[row.run])
+
+    async def _idle(self, ids: Collection[str]) -> dict[str, str]:
+        """Those of these runs of which nothing runs: which they are, and what to do."""
+        if not ids:
+            return {}
+        room, now = self._room, asyncio.get_running_loop().time()
+        runs = {run.id: run for run in await room.store.runs()}
+        found = {}
+        for id_ in ids:
+            run = runs.get(id_)
+            counts = await room.store.counts(id_)
+            if any(count and JobStatus(status).live for status, count in counts.items()):
+                self._idle_since.pop(id_, None)
+            elif run is None or not run.lives(room.now()):
+                found[id_] = f"run {id_}, which nobody runs: `xqute resume {id_}` does"
+            elif now - self._idle_since.setdefault(id_, now) >= IDLE_SECONDS:
+                found[id_] = (
+                    f"run {id_} of {self._whose(run)}, where nothing runs:"
+                    " start it with `async with xq` or `await xq.run_until_complete()` there"
+                )
+        return found
+
+    def _whose(self, run: RunRow) -> str:
+        owner, me = Owner.parse(run.owner), Owner.parse(self._room.owner)
+        if owner is None or me is None:
+            return "another process"
+        return "another Xqute of this process" if owner[:-1] == me[:-1] else owner.told
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()

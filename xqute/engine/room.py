@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -176,6 +176,7 @@ class Room:
         push: Accepts what a job requires, or what cleans up after it: a plan, and the job that asks.
         graph: Which jobs need which.
         foreign: Statuses of jobs of other runs that jobs of this one need.
+        idle: Those of them that nothing runs: of which run they are, and what to do.
         blocked: Waiting jobs that can't go on by themselves.
         rebooted: This host was booted since an earlier manager ran.
         unreleased: Jobs whose claims are to be given back, as soon as the store takes them.
@@ -213,6 +214,7 @@ class Room:
     push: Callable[[Plan, Job], Awaitable[list[Job]]] = field(default=_takes_none)
     graph: Graph = field(default_factory=Graph)
     foreign: dict[int, int] = field(default_factory=dict)
+    idle: Mapping[int, str] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
     inherited: list[Live] = field(default_factory=list)
     adopted: asyncio.Event = field(default_factory=asyncio.Event)

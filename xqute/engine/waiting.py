@@ -111,7 +111,8 @@ class Waiting:
             return blocked_by({id_: self._status(id_) for id_ in graph.causes(job.id)})
         missing = graph.missing(job.id) or job.needs  # those may be there, and it is on its way
         others = [id_ for id_ in missing if id_ in self._room.foreign]
-        return needs_others(missing, job.asked, others)
+        idle = next((self._room.idle[id_] for id_ in others if id_ in self._room.idle), "another run")
+        return needs_others(missing, job.asked, others, idle)
 
     def look_at(self, job: Job) -> None:
         """A job has begun to wait: is what it needs there already, or never to come?"""

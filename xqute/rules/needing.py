@@ -8,16 +8,22 @@ from ..printable import listed
 from ..states import JobStatus, Reason
 
 
-def needs_others(missing: Sequence[int], asked: Collection[int], elsewhere: Sequence[int] = ()) -> Reason:
+def needs_others(
+    missing: Sequence[int],
+    asked: Collection[int],
+    elsewhere: Sequence[int] = (),
+    whose: str = "another run",
+) -> Reason:
     """That it waits.
 
     Args:
         missing: Those that have not ended well.
         asked: Those that it asked for while it ran.
         elsewhere: Those of `missing` that other runs have.
+        whose: Which run that is.
     """
     told = ["it asked for them"] if missing and set(missing) <= set(asked) else []
-    told += [f"job {listed(elsewhere)} is of another run"] if elsewhere else []
+    told += [f"job {listed(elsewhere)} is of {whose}"] if elsewhere else []
     message = {"message": "; ".join(told)} if told else {}
     return Reason("NEEDS", {"needs": listed(missing), **message})
 

@@ -354,9 +354,8 @@ class Actor:
             status.write(f"{self._play.word or last_line(rc, signal)}\n")
 
     def _print(self, name: str, text: str) -> None:
-        if text:
-            with open(f"{self._directory}/{name}", "w", encoding="utf-8") as file:
-                file.write(text)
+        with open(f"{self._directory}/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def last_line(rc: int, signal: str = "") -> str:
