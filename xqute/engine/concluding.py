@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from .. import metadir
 from ..errors import Reject
@@ -25,6 +26,15 @@ from .room import REQUEST, Live, Room, StopReason
 log = logging.getLogger("xqute.engine")
 
 _SIGKILL = 9
+
+#: What a script exits with whose command can't be executed, or whose directory is not there (POSIX).
+_NOT_RUN: Final = 126
+
+#: And where a file can't be opened: shells differ.
+_NOT_OPENED: Final = frozenset((1, 2))
+
+#: What a shell says that runs a script; a cluster may have made a copy of that under another name.
+_OF_SCRIPT: Final = re.compile(r"/.*?: (?:line )?\d+: (.*)").fullmatch
 
 
 class Concluder:
@@ -202,8 +212,7 @@ class Concluder:
             told = f"command not found: {program[:200]}"
             if " " in program:
                 told += " (a whole shell line is pushed as a text, not as one word of a list)"
-        if not told and reason.detail.get("rc") == 126:  # noqa: PLR2004  POSIX: what was found can't be run
-            told = ": ".join([str(reason.detail.get("message", "")), *job.stderr_tail()[-1:]])
+        told = told or _said_by_its_script(job, reason.detail)
         return Reason("EXIT", {**reason.detail, "message": told}) if told else reason
 
 
@@ -216,6 +225,22 @@ async def _undecided(live: Live, turn: partial[Any]) -> None:
 def _left_without_result(job: Job) -> bool:
     """Whether a Python call says that it ended well, and returned nothing at all; None is something, too."""
     return job.call.function is not None and not metadir.has_result(job.directory)
+
+
+def _said_by_its_script(job: Job, detail: Mapping[str, Any]) -> str:
+    """Why its command never began, in the words of the shell that runs its script; else nothing."""
+    rc, options = detail.get("rc"), job.call.options
+    files = [path for path in (options.stdin, options.stdout, options.stderr) if path]
+    if rc != _NOT_RUN and not (files and rc in _NOT_OPENED):
+        return ""
+    last = "".join(job.stderr_tail()[-1:])
+    own = _OF_SCRIPT(last)
+    said = own[1] if own else ""
+    if rc == _NOT_RUN:
+        told = said if said.startswith("cd: ") else last
+        return ": ".join(part for part in (str(detail.get("message", "")), told) if part)
+    opened = any(path in said for path in files)
+    return f"a file of stdin=, stdout= or stderr= can't be opened: {said}" if opened else ""
 
 
 def _prescript_failure(job: Job) -> str:
