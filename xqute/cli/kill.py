@@ -12,8 +12,9 @@ import rich_click as click
 
 from xqute.engine.room import DETACH
 from xqute.engine.ways import given
-from xqute.errors import JobNotFound
+from xqute.errors import JobNotFound, XquteError
 from xqute.job import Job
+from xqute.printable import listed
 from xqute.producer import Xqute
 from xqute.schedulers.names import find_scheduler, known_schedulers
 from xqute.settings import KILL_BOUND_SECONDS
@@ -136,14 +137,26 @@ async def _longest_grace(place: Place, store: Store, ids: Sequence[int], grace: 
 
 async def _kill_here(place: Place, run: RunRow, ids: Sequence[int], grace: float | None) -> None:
     """Take a run over whose manager has ended, kill the jobs, and leave the rest as it is."""
-    scheduler = json.loads(run.document).get("scheduler")
+    scheduler = json.loads(run.document).get("scheduler", "local")
     how: dict[str, Any] = {"run": run.id, "resume": True, "on_interrupt": "detach"}
     if scheduler in known_schedulers():
         how |= {"scheduler": scheduler, **given(run.document, find_scheduler(scheduler))}
+    else:
+        await _refuse_claimed(place, run, scheduler, ids)
     async with Xqute(job_metadir=place.root, store=place.url, **how) as xqute:
         jobs = [await xqute.get(id_) for id_ in ids]
         await asyncio.gather(*(job.kill(grace) for job in jobs))
         xqute.request_stop(DETACH)
+
+
+async def _refuse_claimed(place: Place, run: RunRow, scheduler: str, ids: Sequence[int]) -> None:
+    """What a scheduler was given that only a script knows can't be killed from here."""
+    async with place.reading() as store:
+        if claimed := [row.id for row in await store.get(ids) if row.owner]:
+            raise XquteError(
+                f"job(s) {listed(claimed)} run at the scheduler {scheduler!r}, which only the script of run "
+                f"{run.id} knows: start {run.script or 'that'} again with resume=True, and kill them then"
+            )
 
 
 def _tell(out: Out, jobs: Sequence[Job], before: dict[int, JobStatus], silent: str) -> None:

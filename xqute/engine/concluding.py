@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import logging
 import random
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from .. import metadir
 from ..errors import Reject
 from ..job import Job
-from ..outcome import raised_text
 from ..rules.evidence import Judgement
 from ..rules.verdict import Next, Verdict, after_failure
-from ..settings import TAIL_BYTES
 from ..states import JobEvent, JobStatus, Reason
-from ..wrapper import PRESCRIPT_FAILED
+from .explaining import explained
 from .lifecycle import Lifecycle, is_refused
 from .reports import Reports
 from .requiring import Refused, Requirer
 from .room import REQUEST, Live, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
-
-_SIGKILL = 9
-
-#: What a script exits with whose command can't be executed, or whose directory is not there (POSIX).
-_NOT_RUN: Final = 126
-
-#: And where a file can't be opened: shells differ.
-_NOT_OPENED: Final = frozenset((1, 2))
-
-#: What a shell says that runs a script; a cluster may have made a copy of that under another name.
-_OF_SCRIPT: Final = re.compile(r"/.*?: (?:line )?\d+: (.*)").fullmatch
 
 
 class Concluder:
@@ -55,7 +41,7 @@ class Concluder:
             self._lifecycle.apply(job, JobEvent.KILLED, judgement.reason)
             self._lifecycle.retry(job)
         elif judgement.event is JobEvent.FAILED:
-            self._fail(job, self._explained(job, judgement.reason))
+            self._fail(job, explained(job, judgement.reason, self._room.scheduler))
         elif judgement.event is JobEvent.SUCCEEDED:
             self._succeed(job, judgement)
         else:
@@ -197,24 +183,6 @@ class Concluder:
             told = f"stopped because {failed} of {room.jobs} jobs failed, the last was {job}: {job.reason}"
             room.request_stop(StopReason("max_failures", told))
 
-    def _explained(self, job: Job, reason: Reason) -> Reason:
-        """Name the exception, the prescript, the command or the memory when they are to blame."""
-        if reason.code == "SIGNAL" and reason.detail.get("signal") == _SIGKILL and "peak" in job.usage:
-            told = (
-                f"it had used {job.usage['peak'] / 2**20:.0f} MiB: the kernel ends so what has no memory left"
-            )
-            return Reason("SIGNAL", {**reason.detail, "message": told})
-        if reason.code != "EXIT":
-            return reason
-        told = raised_text(job) or (_prescript_failure(job) if self._room.scheduler.prescript else "")
-        program = "" if job.call.inside else job.call.argv[0]
-        if not told and reason.detail.get("rc") == 127 and program not in ("", "bash"):  # noqa: PLR2004  POSIX
-            told = f"command not found: {program[:200]}"
-            if " " in program:
-                told += " (a whole shell line is pushed as a text, not as one word of a list)"
-        told = told or _said_by_its_script(job, reason.detail)
-        return Reason("EXIT", {**reason.detail, "message": told}) if told else reason
-
 
 async def _undecided(live: Live, turn: partial[Any]) -> None:
     """Decide, unless it was decided otherwise while this stood in line."""
@@ -225,28 +193,3 @@ async def _undecided(live: Live, turn: partial[Any]) -> None:
 def _left_without_result(job: Job) -> bool:
     """Whether a Python call says that it ended well, and returned nothing at all; None is something, too."""
     return job.call.function is not None and not metadir.has_result(job.directory)
-
-
-def _said_by_its_script(job: Job, detail: Mapping[str, Any]) -> str:
-    """Why its command never began, in the words of the shell that runs its script; else nothing."""
-    rc, options = detail.get("rc"), job.call.options
-    files = [path for path in (options.stdin, options.stdout, options.stderr) if path]
-    if rc != _NOT_RUN and not (files and rc in _NOT_OPENED):
-        return ""
-    last = "".join(job.stderr_tail()[-1:])
-    own = _OF_SCRIPT(last)
-    said = own[1] if own else ""
-    if rc == _NOT_RUN:
-        told = said if said.startswith("cd: ") else last
-        return ": ".join(part for part in (str(detail.get("message", "")), told) if part)
-    opened = any(path in said for path in files)
-    return f"a file of stdin=, stdout= or stderr= can't be opened: {said}" if opened else ""
-
-
-def _prescript_failure(job: Job) -> str:
-    """What the wrapper wrote when the prescript failed, and the line before it; else nothing."""
-    lines = metadir.read_tail(job.stderr_file, TAIL_BYTES, TAIL_BYTES)
-    for place, line in enumerate(lines):
-        if line.startswith(PRESCRIPT_FAILED):
-            return " / ".join(["the prescript failed", *lines[max(0, place - 1) : place]])
-    return ""

@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..crash import crash_point
-from ..errors import RunNotFound, RunOwned
+from ..errors import OptionError, RunNotFound, RunOwned
 from ..owner import Owner, OwnerPresence
+from ..printable import listed
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
-from ..store import Query, RunRow
+from ..store import Query, RunRow, every_row
+from .belonging import Belonging
 from .room import Room
 from .ways import kept
 
@@ -23,6 +25,12 @@ log = logging.getLogger("xqute.engine")
 
 #: Earlier runs of a script that are looked at for one that was not finished.
 _LOOKED_AT = 10
+
+
+#: Rows read at a time.
+_ROWS = 1000
+
+_UNFINISHED = [status for status in JobStatus if not status.final]
 
 
 class Wish(NamedTuple):
@@ -52,6 +60,7 @@ class Ownership:
     Attributes:
         cwd: Where the run's jobs were pushed, unless one says otherwise.
         rebooted: The host of the owner before was booted again since.
+        belonging: The metadir is the store's.
     """
 
     def __init__(self, room: Room, me: Owner, wish: Wish) -> None:
@@ -59,6 +68,7 @@ class Ownership:
         self._room = room
         self._me = me
         self._wish = wish
+        self.belonging = Belonging(room, me)
         self._row: RunRow | None = None
         self._owned = False
         self._looked = False  # whether there is an earlier run to go on with
@@ -106,6 +116,7 @@ class Ownership:
 
     async def renew(self) -> bool:
         """Say that this owner lives, where nobody can look at it; False: the run was taken over."""
+        self.belonging.renew()
         if self._row is None or not self._owned:
             return True
         lease = self._room.now() + LEASE_SECONDS
@@ -150,6 +161,7 @@ class Ownership:
                 return None
             living = self._living_owner(row)
             if living is None:
+                await self._refuse_other_scheduler(row)
                 if await self._inherit(row):
                     return row
                 continue
@@ -162,6 +174,23 @@ class Ownership:
                 log.warning("run %s is owned by %s: waiting until that ends", row.id, living)
                 told = True
             await asyncio.sleep(REQUESTS_SECONDS)
+
+    async def _refuse_other_scheduler(self, row: RunRow) -> None:
+        """What runs at one scheduler can't be watched or ended by another, and would run once more there.
+
+        Raises:
+            OptionError: Jobs of the run may run at another scheduler.
+        """
+        there = json.loads(row.document).get("scheduler")
+        if there in {None, self._room.scheduler.name}:
+            return
+        query = Query(row.id, _UNFINISHED, limit=_ROWS)
+        if claimed := [job.id async for job in every_row(self._room.store, query) if job.owner]:
+            raise OptionError(
+                f"run {row.id} has {len(claimed)} job(s) that {there} was given, and that only {there} can "
+                f"tell of: {listed(claimed)}; go on with Xqute({there!r}, …), or end them first: "
+                f"`xqute kill --run {row.id}`"
+            )
 
     async def _find(self) -> RunRow | None:
         wanted = self._wish.run

@@ -122,7 +122,11 @@ def _told(status: JobStatus, reason: Reason, id: int) -> str:
             f"{listed([f'`xqute resume {run}`' for run in gone])} sees what became of its jobs and frees "
             f"their places; or raise the limit with `await xq.set_limit({reason.detail.get('task')!r}, …)`"
         )
-    if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
+    if (
+        reason.code == EndReason.EXIT
+        and reason.detail.get("rc") in EXITS
+        and "explained" not in reason.detail
+    ):
         return EXITS[reason.detail["rc"]]
     sentence = REMEDIES.get(reason.code, "`xqute show {id}` tells what is known")
     return sentence.format_map(_Detail({**reason.detail, "id": id}))
