@@ -26,3 +26,12 @@ def printable(text: str) -> str:
         return text
     bare = _SEQUENCE.sub("", text).expandtabs()
     return "".join(char if char.isprintable() else "�" for char in bare)
+
+
+def one_line(text: str) -> str:
+    r"""The same, with lines told apart.
+
+    >>> one_line("no good:\n  too small\n")
+    'no good: / too small'
+    """
+    return printable(" / ".join(line for part in text.splitlines() if (line := part.strip())))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
 
-from .printable import printable
+from .printable import one_line
 
 
 class JobStatus(IntEnum):
@@ -251,7 +251,7 @@ class Reason:
         """The sentence."""
         text = SENTENCES.get(self.code, self.code).format_map(_Detail(self.detail))
         message = self.detail.get("message")
-        return printable(f"{text}: {message}" if message else text)
+        return one_line(f"{text}: {message}" if message else text)
 
     def as_json(self) -> list[Any]:
         """The form kept in stores."""

@@ -407,7 +407,13 @@ def a_program_can_not_be_executed(stage):
     return stage.to_its_end(stage.stays(f"exec '{program}'"))
 
 
-@ends("EXIT", r"EXIT 126: .*working directory is missing", "cwd=")
+@ends("EXIT", r"EXIT [12]: a file of stdin=, .* can't be opened: .*missing", "xqute logs")
+async def its_input_is_not_there(stage):
+    async with stage.xqute() as xqute:
+        yield await xqute.push(["true"], stdin=stage.here / "missing", retries=0)
+
+
+@ends("EXIT", r"EXIT 126: .*working directory is missing: cd: .*/missing\b", "cwd=")
 async def its_directory_is_not_there(stage):
     async with stage.xqute() as xqute:
         yield await xqute.push(["true"], cwd=stage.here / "missing")
@@ -474,7 +480,7 @@ async def it_runs_too_long(stage):
         yield job
 
 
-@ends("TIMEOUT", r"TIMEOUT after \S+ s: TIMEOUT", "timeout=", where=("slurm",))
+@ends("TIMEOUT", r"TIMEOUT after \S+ s: its time limit at Slurm", "time= at a cluster", where=("slurm",))
 async def it_runs_longer_than_the_cluster_lets_it(stage):
     async with stage.xqute(scheduler={"slurm_time": "0.02"}) as xqute:
         xqute.scheduler.grace_seconds = 60.0  # its script only says that it was asked to stop

@@ -94,7 +94,7 @@ async def test_ends_that_only_the_accounting_knows_have_their_reasons(make, tmp_
 
     lost = "LOST: Slurm says FAILED (JobLaunchFailure), and its files don't say how it ended"
     assert ends(jobs) == {
-        "long": ("FAILED", "TIMEOUT after 60 s: TIMEOUT"),
+        "long": ("FAILED", "TIMEOUT after 60 s: its time limit at Slurm"),
         "cancelled": ("FAILED", "KILLED by scancel by 0"),
         "forced": ("FAILED", lost),
         "failed": ("FAILED", "EXIT 3"),

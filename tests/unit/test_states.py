@@ -126,3 +126,9 @@ def test_a_reason_of_a_newer_xqute_still_reads():
 
 def test_a_fact_with_braces_is_told_as_it_is():
     assert str(Reason("EXIT", {"rc": 1, "message": "{rc} {nope}"})) == "EXIT 1: {rc} {nope}"
+
+
+def test_the_lines_of_a_message_are_told_apart_in_its_sentence():
+    reason = Reason("REJECTED", {"message": "two are missing:\n  a.txt\r\n  b.txt\n"})
+
+    assert str(reason) == "REJECTED: two are missing: / a.txt / b.txt"

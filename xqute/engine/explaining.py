@@ -23,6 +23,12 @@ _SIGKILL: Final = 9
 _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
 
+#: And for a file that can't be opened: they differ.
+_NOT_OPENED: Final = frozenset((1, 2))
+
+#: What a shell says that runs a job's script; a cluster may have made a copy of that under another name.
+_OF_SCRIPT: Final = re.compile(r"/.*?: (?:line )?\d+: (.*)").fullmatch
+
 #: How much the kernel reads of a script's first line, at most.
 _LINE_BYTES: Final = 256
 
@@ -44,6 +50,7 @@ def explained(job: Job, reason: Reason, scheduler: Scheduler) -> Reason:
     if reason.code != "EXIT":
         return reason
     told = raised_text(job) or (_prescript_failure(job) if scheduler.prescript else "")
+    told = told or _not_opened(job, reason.detail.get("rc"))
     if told:
         return Reason("EXIT", {**reason.detail, "message": told})
     if reason.detail.get("rc") not in (_NOT_FOUND, _NOT_RUN):
@@ -126,7 +133,24 @@ def _not_found(job: Job) -> str:
 
 
 def _not_run(job: Job, reason: Reason) -> str:
-    return ": ".join([str(reason.detail.get("message", "")), *job.stderr_tail()[-1:]])
+    said = _said_by_its_script(job)
+    last = [said] if said.startswith("cd: ") else job.stderr_tail()[-1:]
+    return ": ".join([str(reason.detail.get("message", "")), *last])
+
+
+def _not_opened(job: Job, rc: int | None) -> str:
+    """Which file of the user's own kept its command from beginning; empty when none did."""
+    options = job.call.options
+    files = [path for path in (options.stdin, options.stdout, options.stderr) if path]
+    said = _said_by_its_script(job) if files and rc in _NOT_OPENED else ""
+    opened = any(path in said for path in files)
+    return f"a file of stdin=, stdout= or stderr= can't be opened: {said}" if opened else ""
+
+
+def _said_by_its_script(job: Job) -> str:
+    """What the shell that runs its script said last, without where; empty when something else spoke."""
+    found = _OF_SCRIPT("".join(job.stderr_tail()[-1:]))
+    return found[1] if found else ""
 
 
 def _prescript_failure(job: Job) -> str:

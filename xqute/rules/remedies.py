@@ -41,7 +41,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     EndReason.SIGNAL: "something ended it from outside, or it crashed: `xqute logs {id} --stderr`, "
     "and for signal 9 the kernel's log (`dmesg`): memory may have run out",
     EndReason.OOM: "give it more memory, or run fewer at a time with scheduler_forks=",
-    EndReason.TIMEOUT: "give it more time with timeout=, or find out with `xqute logs {id}` where it hung",
+    EndReason.TIMEOUT: "give it more time with timeout= (with time= at a cluster), or find out with "
+    "`xqute logs {id}` where it hung",
     EndReason.PENDING_TIMEOUT: "the reason says what it waited for: ask for what is less rare (cpus=, mem=, "
     "a partition or queue), or let it wait longer with scheduler_pending_timeout=",
     EndReason.NODE_FAIL: "its host went down: run it again",

@@ -50,6 +50,7 @@ _ENDS: Final[Mapping[str, str]] = {
     "BOOT_FAIL": "NODE_FAIL",
     "PREEMPTED": "PREEMPTED",
 }
+_LIMITS: Final = {"TIMEOUT": "its time limit at Slurm", "DEADLINE": "its deadline at Slurm"}
 
 #: Options that xqute gives itself.
 _OWN: Final = frozenset(("array", "a", "parsable", "wrap", "wait", "W", "test-only", "job-name", "J"))
@@ -213,7 +214,7 @@ class SlurmScheduler(BatchScheduler):
             return Answer(Presence.GONE, said=f"Slurm says {told}")
         details: Mapping[str, Any] = {
             "KILLED": {"by": f"scancel {why}" if why.startswith("by ") else "scancel"},
-            "TIMEOUT": {"timeout": f"{clock(limit):g}", "message": state},
+            "TIMEOUT": {"timeout": f"{clock(limit):g}", "message": _LIMITS.get(state, state)},
             "NODE_FAIL": {"node": nodes},
         }
         return Answer(Presence.GONE, Reason(code, details.get(code, {})))

@@ -288,8 +288,13 @@ def test_a_queue_is_read(slurm) -> None:
     ("state", "limit", "reason"),
     [
         ("CANCELLED", "1:00", Reason("KILLED", {"by": "scancel"})),
-        ("TIMEOUT", "1-02:03:04", Reason("TIMEOUT", {"timeout": "93784", "message": "TIMEOUT"})),
-        ("TIMEOUT", "30:00", Reason("TIMEOUT", {"timeout": "1800", "message": "TIMEOUT"})),
+        (
+            "TIMEOUT",
+            "1-02:03:04",
+            Reason("TIMEOUT", {"timeout": "93784", "message": "its time limit at Slurm"}),
+        ),
+        ("TIMEOUT", "30:00", Reason("TIMEOUT", {"timeout": "1800", "message": "its time limit at Slurm"})),
+        ("DEADLINE", "30:00", Reason("TIMEOUT", {"timeout": "1800", "message": "its deadline at Slurm"})),
         ("OUT_OF_MEMORY", "1:00", Reason("OOM")),
         ("NODE_FAIL", "1:00", Reason("NODE_FAIL", {"node": "n3"})),
         ("PREEMPTED", "1:00", Reason("PREEMPTED")),
