@@ -6,9 +6,11 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from ..errors import Halted, MetadirError, StoreError
+from ..hooking import hook_of
 from ..job import Job
 from ..settings import KILL_BOUND_SECONDS
 from ..states import JobStatus
@@ -47,6 +49,7 @@ class Driver:
         self._opened = False
         self._declared = False  # the store knows the limits that were given
         self._opening = asyncio.Lock()
+        self._needed = 0  # how many wait for the end of the run, and for its report
         self._began: float | None = None
         #: What the last engine ended with, when it broke.
         self.crash: Exception | None = None
@@ -100,6 +103,16 @@ class Driver:
             await self._room.store.open()
             self._opened = True
 
+    @asynccontextmanager
+    async def needed(self) -> AsyncIterator[None]:
+        """Somebody waits for the run, and reports of it: nobody else lets go of it meanwhile."""
+        self._needed += 1
+        try:
+            yield
+        finally:
+            self._needed = max(0, self._needed - 1)  # 0: a signal ends the process
+            await self.close()
+
     async def close(self) -> None:
         """Let go of the run and the store, unless somebody still needs them."""
         try:
@@ -122,7 +135,7 @@ class Driver:
     @property
     def _is_left(self) -> bool:
         """Whether nobody needs the store any more."""
-        return self._opened and not self.running and not self._room.held
+        return self._opened and not (self.running or self._room.held or self._needed)
 
     async def _finish_tidying(self) -> None:
         """Remove the directories that are not to be kept."""
@@ -194,6 +207,8 @@ class Driver:
             except asyncio.CancelledError:
                 cancelled, enough = True, ()
                 self._room.request_stop(StopReason("cancelled"))
+                if hook_of(self._room.plugins) is not None:
+                    raise  # the engine's end would wait for the hook, and that for this
         if cancelled:
             await self.close()
             raise asyncio.CancelledError
@@ -228,6 +243,7 @@ class Driver:
     async def _leave(self) -> None:
         """The process ends now: let go of everything."""
         self._room.held = False
+        self._needed = 0
         self._task = None
         await self.close()
 

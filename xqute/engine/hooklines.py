@@ -34,6 +34,7 @@ class HookLines:
         self._waiting: deque[Job] = deque()
         self._group: asyncio.TaskGroup | None = None
         self._running = 0
+        self._aside = 0
         self._workers: dict[int, asyncio.Task[Any] | None] = {}
         self._leaving = False
 
@@ -106,8 +107,17 @@ class HookLines:
                 raise_in_loop(exc)
         return None
 
+    def step_aside(self) -> None:
+        """A hook waits for a job, whose own hooks may need its place."""
+        self._aside += 1
+        self._start()
+
+    def step_back(self) -> None:
+        """It goes on."""
+        self._aside -= 1
+
     def _start(self) -> None:
-        while self._group is not None and self._waiting and self._running < HOOK_LINES:
+        while self._group is not None and self._waiting and self._running - self._aside < HOOK_LINES:
             self._running += 1
             job = self._waiting.popleft()
             self._group.create_task(self._work_in_group(job), name=f"xqute hooks {job.id}")
