@@ -129,7 +129,8 @@ class Driver:
         try:
             await self._ownership.give_back()
         except (StoreError, MetadirError) as exc:
-            log.warning("run %s could not be given back: %s", self._room.run, exc)
+            if not self._room.stops_for(exc):
+                log.warning("run %s could not be given back: %s", self._room.run, exc)
         await self._room.store.close()
 
     @property
@@ -142,7 +143,8 @@ class Driver:
         try:
             await self._lifecycle.tidier.finish()
         except (StoreError, MetadirError) as exc:
-            log.warning("not all directories that keep= does not keep were removed: %s", exc)
+            if not self._room.stops_for(exc):
+                log.warning("not all directories that keep= does not keep were removed: %s", exc)
 
     async def _finish_writing(self) -> None:
         """What became of jobs while no engine ran, or while the store could not be written."""
@@ -152,7 +154,8 @@ class Driver:
         except TimeoutError:
             log.error("the store could not be told what became of the jobs")  # noqa: TRY400  a bound
         except (StoreError, MetadirError) as exc:
-            log.error("the store could not be told what became of the jobs: %s", exc)  # noqa: TRY400
+            if not self._room.stops_for(exc):
+                log.error("the store could not be told what became of the jobs: %s", exc)  # noqa: TRY400
 
     def forget_stop(self) -> None:
         """A run that was stopped may be started again, when a user says so."""

@@ -15,16 +15,17 @@ from .room import Live, Room
 
 
 class NeverEnds(XquteError):
-    """What a hook waits for goes on only when the hook has returned."""
+    """A hook has its job killed, which ends only when the hook has returned."""
 
 
 class _Wait(NamedTuple):
-    """A hook waits for the end of a job; `direct`: it can't return before."""
+    """A hook waits for the end of a job; `direct`: it can't return before; `kills`: it has it killed."""
 
     call: HookCall
     job: Job
     waiter: asyncio.Future[None]
     direct: bool
+    kills: bool
 
 
 class HookWaits:
@@ -46,12 +47,12 @@ class HookWaits:
         """Wait inside a hook; its place among those that run at once is free meanwhile.
 
         Raises:
-            NeverEnds: The wait can't end.
+            XquteError: The wait can't end; `NeverEnds` where the job is killed.
             Halted: The run is stopping: no hook waits for jobs any more.
         """
         if self._room.stop is not None:
             raise self._halted(job)
-        wait = _Wait(call, job, waiter, call.direct)
+        wait = _Wait(call, job, waiter, call.direct, kills)
         if wait.direct and not kills:
             self._refuse(wait)
         self._waits.append(wait)
@@ -97,7 +98,8 @@ class HookWaits:
         """A job's process has ended, and its hooks decide: can all who wait still get what they wait for?"""
         for wait in reversed(self._waits):
             if wait.direct and not wait.waiter.done() and self._never(wait.job, self._open()):
-                wait.waiter.set_exception(self._never_ends(wait))
+                told = self._never_ends(wait)
+                wait.waiter.set_exception(NeverEnds(*told.args) if wait.kills else told)
 
     def _open(self) -> list[_Wait]:
         return [wait for wait in self._waits if wait.direct and not wait.waiter.done()]
@@ -105,17 +107,17 @@ class HookWaits:
     def _refuse(self, wait: _Wait) -> None:
         call, job = wait.call, wait.job
         if call.job is None:
-            raise NeverEnds(f"{call} can't await {job}: no job runs before it has returned; {REMEDY}")
+            raise XquteError(f"{call} can't await {job}: no job runs before it has returned; {REMEDY}")
         if call.job is job:
-            raise NeverEnds(f"{call} can't await its own job, which waits until it has returned; {REMEDY}")
+            raise XquteError(f"{call} can't await its own job, which waits until it has returned; {REMEDY}")
         if self._never(job, [*self._open(), wait]):
             raise self._never_ends(wait)
 
-    def _never_ends(self, wait: _Wait) -> NeverEnds:
+    def _never_ends(self, wait: _Wait) -> XquteError:
         why = "that can't go on before this hook has returned"
         if wait.job.id not in self._room.live and self._room.free <= 0:
             why += f", since hooks that wait keep all {self._room.scheduler.forks} fork(s)"
-        return NeverEnds(f"{wait.call} can't await {wait.job}: {why}; {REMEDY}")
+        return XquteError(f"{wait.call} can't await {wait.job}: {why}; {REMEDY}")
 
     # Whether a wait can end
 

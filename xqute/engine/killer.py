@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import XquteError
+from ..errors import MetadirError, StoreError, XquteError
 from ..job import Job
 from ..rules.verdict import backoff
 from ..settings import (
@@ -91,6 +91,9 @@ class Killer:
                 await self._lifecycle.recorder.flush()
         except TimeoutError:
             log.error("jobs are stopped although the store could not be told first")  # noqa: TRY400
+        except (StoreError, MetadirError) as exc:
+            if not self._room.stops_for(exc):
+                log.error("jobs are stopped although the store could not be told first: %s", exc)  # noqa: TRY400
         except Exception:
             log.exception("jobs are stopped although the store could not be told first")
 

@@ -194,7 +194,7 @@ class Lifecycle:
 
         Raises:
             Halted: The run stops before.
-            NeverEnds: A hook asks, and this can't be before that has returned.
+            XquteError: A hook asks, and this can't be before that has returned; `NeverEnds` where it kills.
         """
         if job.status.final and self.recorder.settled(job):
             return

@@ -292,6 +292,10 @@ class Room:
         """Whether somebody outside stopped the run."""
         return self.stop is not None and self.stop.code in _INTERRUPTS
 
+    def stops_for(self, error: Exception) -> bool:
+        """Whether the run stops because of this error, which whoever waits is told by it."""
+        return self.stop is not None and self.stop.code == "error" and str(error) in self.stop.detail
+
     def request_stop(self, reason: StopReason) -> None:
         """Stop the run; the first reason wins."""
         if self.stop is None:
