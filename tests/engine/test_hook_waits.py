@@ -296,6 +296,26 @@ async def test_a_stop_lets_go_the_hooks_that_wait(make, fake, nested):
     assert {type(answer) for answer in what.answers} == {type(None), Halted}
 
 
+async def test_hooks_that_take_too_long_together_are_left_behind_when_the_run_stops(make, fake):
+    called = []
+
+    async def init(scheduler, job):
+        called.append(job.id)
+        await asyncio.sleep(55)
+
+    xq = make(plugins=[plugin(on_job_init=init, on_job_queued=init)])
+    async with xq:
+        job = await xq.push(["fake"])
+        await until(lambda: called)
+        begun = now()
+        xq.request_stop("enough")
+
+    assert called == [job.id] * 2
+    assert now() - begun < 95
+    await run(xq)
+    assert job.status is JobStatus.FINISHED
+
+
 # Killing
 
 

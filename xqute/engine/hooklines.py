@@ -85,8 +85,12 @@ class HookLines:
         self._start()
 
     def close(self) -> None:
-        """Start no more hooks."""
-        self._group = None
+        """Start no more hooks; those that run still are left behind, and the rest of their lines waits."""
+        group, self._group = self._group, None
+        if group is not None:
+            for worker in self._workers.values():
+                if worker is not None:
+                    worker.cancel()
 
     async def drain(self) -> None:
         """Work off what waits, in the caller's task; for when no engine runs."""
@@ -126,6 +130,9 @@ class HookLines:
         """Work off a line; who cancels all tasks of the loop ends one hook, not the line."""
         try:
             await survive(partial(self._work, job), lambda: self._group is None)
+        except asyncio.CancelledError:
+            self._leave_behind(job)
+            raise
         finally:
             self._running -= 1
             self._start()
@@ -137,3 +144,11 @@ class HookLines:
             await self.call(line.popleft())
         del self._lines[job.id], self._workers[job.id]
         self._on_empty(job)
+
+    def _leave_behind(self, job: Job) -> None:
+        """The engine has ended; what was not called yet waits for the next."""
+        self._workers.pop(job.id, None)
+        if self._lines[job.id]:
+            self._waiting.append(job)
+        else:
+            del self._lines[job.id]
