@@ -139,6 +139,7 @@ class Heritage:
         All of them do, but for what nobody wants any more.
         """
         jobs = [job for job in self.jobs.values() if job.id not in self._overtaken]
+        self._room.sharing.take_up(sorted(jobs, key=lambda job: job.id))
         for job in jobs:
             self.enter(job)
             self._entered[job.id] = job
@@ -174,6 +175,8 @@ class Heritage:
         elif job.id not in room.live:
             job.after = 0.0 if job.after >= PARKED else job.after
             room.alarm.set(job.after)
+            if job.status is JobStatus.QUEUED:
+                room.note_queued([job])
             self._lifecycle.recorder.add(job)
         if job.status is JobStatus.WAITING:
             self._lifecycle.waiting.look_at(job)

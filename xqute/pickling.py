@@ -7,7 +7,6 @@ calls and jobs they contain are persistent ids, which are replaced by results wh
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import os
@@ -293,6 +292,8 @@ def place() -> dict[str, Any]:
 
 def digest_of_place(place: Mapping[str, Any]) -> str:
     """The name of a place."""
+    import hashlib  # OpenSSL: not in the process of a call, where nobody asks
+
     text = json.dumps(place, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 

@@ -27,7 +27,6 @@ from .work import make_work
 
 log = logging.getLogger("xqute")
 
-
 _NO_BUILDS: Final[Mapping[str, Job]] = {}
 
 
@@ -261,11 +260,12 @@ class Pusher:
         return jobs
 
     def _limited(self, planned: Plan) -> Plan:
-        """The same, where calls of a task that the store has a limit for know it."""
-        keys = self._room.sharing.numbers
-        if not keys:
+        """The same, where calls of a task that the store has a limit for know it; a limit has one number."""
+        sharing = self._room.sharing
+        sharing.say({id(node.work.options): node.work.options for node in planned.nodes}.values())
+        if not sharing.numbers:
             return planned
-        return planned._replace(nodes=[_under_limit(node, keys) for node in planned.nodes])
+        return planned._replace(nodes=[_under_limit(node, sharing.numbers) for node in planned.nodes])
 
     def _pattern(self, node: Node, *, waits: bool) -> Job:
         """What all jobs that begin alike look like."""

@@ -23,8 +23,7 @@ async def stats_of(room: Room, keeper: JobKeeper, driver: Driver) -> Stats:
     """How the run stands now."""
     reused, running = keeper.heritage.reused, driver.running
     resources = room.sharing.in_use(live.job for live in room.live.values())
-    going = [job for job in keeper.known.values() if not job.status.final]
-    limits = await room.sharing.limits_in_use(room.store, going) if driver.opened else {}
+    limits = await room.sharing.limits_in_use(room.store) if driver.opened else {}
     forks, commands = room.scheduler.forks, _commands(room)
     return Stats(_counts(room), room.used, forks, running, commands, reused, resources, limits)
 

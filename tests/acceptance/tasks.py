@@ -289,6 +289,13 @@ def need_myself() -> Any:
 
 
 @task
+def need_under_limit(most: int) -> Any:
+    from xqute import cmd
+
+    return current_job().require([cmd("true").options(limit=("align", most))])
+
+
+@task
 def never_content() -> None:
     from xqute import cmd
 

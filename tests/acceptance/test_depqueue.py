@@ -243,6 +243,18 @@ async def test_jobs_that_require_each_other_are_refused(make):
         await job
 
 
+async def test_a_job_that_requires_another_number_for_a_limit_is_refused(make):
+    xqute = make()
+    await xqute.push("true", limit=("align", 1))
+    job = await xqute.push(tasks.need_under_limit(2))
+    well = await xqute.push(tasks.need_under_limit(1))
+
+    await xqute.run_until_complete()
+
+    assert str(job.reason).startswith('REQUIRE_REFUSED: limit=("align", 2): other jobs of this Xqute say 1')
+    assert well.status is JobStatus.FINISHED
+
+
 async def test_a_job_that_requires_itself_is_refused(make):
     xqute = make()
     job = await xqute.push(tasks.need_myself())

@@ -247,6 +247,56 @@ def cut(name: str) -> str:
     return name
 
 
+async def test_two_numbers_for_one_limit_are_refused_and_both_are_named(make, scene):
+    async with make(scheduler_forks=9) as xqute:
+        await xqute.push(STAY, limit=("align", 1), **scene.options("first"))
+        for push in (
+            xqute.push(PASS, limit=("align", 3), **scene.options("other")),
+            xqute.push_many([cmd("true").options(limit=("sort", 2)), cmd("true").options(limit=("sort", 5))]),
+        ):
+            with pytest.raises(OptionError, match="a limit has one number") as refused:
+                await push
+        await xqute.push(PASS, limit=("sort", 5), **scene.options("sorted"))  # what was refused says nothing
+        held = await xqute.push(PASS, limit=("align", 1), **scene.options("held"))
+        await until(lambda: str(held.reason) == "limit align 1/1")
+
+        assert str(refused.value).startswith('limit=("sort", 5): other jobs of this Xqute say 2, ')
+        assert 'await xq.set_limit("sort", 5)' in str(refused.value)
+        assert (await xqute.stats()).limits["align"].limit == 1
+        assert len(xqute.jobs) == 3
+        scene.go()
+
+
+async def test_a_number_that_is_set_goes_before_whatever_jobs_say(make, scene):
+    async with make(scheduler_forks=9) as xqute:
+        await xqute.push(STAY, limit=("align", 1), **scene.options("a"))
+        await xqute.set_limit("align", 2)
+        await xqute.push(STAY, limit=("align", 3), **scene.options("b"))
+        held = await xqute.push(PASS, limit=("align", 1), **scene.options("c"))
+        await until(lambda: str(held.reason) == "limit align 2/2")
+
+        assert (await xqute.stats()).limits["align"].limit == 2
+        scene.go()
+
+
+async def test_a_number_that_a_script_says_anew_counts_for_what_is_left_of_its_run_too(make, scene):
+    first = make()
+    await first.push(STAY, limit=("align", 1), **scene.options("a"))
+    await first.push(STAY, limit=("align", 1), **scene.options("b"))
+    await first._driver.close()
+
+    async with make(scheduler_forks=9, resume="all") as second:
+        await second.push(STAY, limit=("align", 2), **scene.options("c"))
+        await until(lambda: len(scene.there) == 2)
+        [held] = [job for job in await second.find() if job.title not in scene.there]
+        await until(lambda: str(held.reason) == "limit align 2/2")
+
+        assert (await second.stats()).limits["align"].limit == 2
+        scene.go()
+
+    assert scene.most == 2
+
+
 async def test_the_limit_of_a_task_has_its_name(make):
     async with make(scheduler_forks=4) as xqute:
         jobs = await xqute.push_many([alone("a"), alone("b"), cut("c")])
@@ -343,6 +393,48 @@ async def test_a_job_larger_than_what_is_there_fails_and_says_so(make, scene):
     assert "resources= of Xqute" in remedy(large.status, large.reason, large.id)
     with pytest.raises(JobFailed, match="TOO_LARGE"):
         await large
+
+
+async def test_a_job_that_is_too_large_fails_while_all_forks_are_in_use(make, scene, place):
+    async with make(scheduler=place.scheduler(), scheduler_forks=2, resources={"mem": "16G"}) as xqute:
+        await xqute.push_many([STAY] * 30, **scene.options("others"))
+        await until(lambda: sum(job.status.live for job in xqute.jobs) == 2)
+        large = await xqute.push(PASS, mem="64G", priority=-1, **scene.options("large"))
+
+        assert str(large.reason) == "TOO_LARGE: needs mem 64G, and there is 16G"
+        await until(large.done)
+        assert large.status is JobStatus.FAILED
+        assert not any(job.status.final for job in xqute.jobs[:-1])
+        scene.go()
+
+
+async def test_a_job_that_is_too_large_says_so_before_it_is_awaited(make, metadir):
+    xqute = make(resources={"mem": "16G"})
+    large = await xqute.push(PASS, mem="64G")
+    looking = Place.of(metadir, None)
+    async with looking.reading() as store:
+        _, seen = await looking.find(store, large.id)
+
+    assert str(large.reason) == str(seen.reason) == "TOO_LARGE: needs mem 64G, and there is 16G"
+    await xqute.run_until_complete()
+
+
+async def test_what_is_left_of_a_run_and_too_large_now_fails_while_all_forks_are_in_use(make, scene, place):
+    first = make(scheduler=place.scheduler(), scheduler_forks=1)
+    await first.push(STAY, mem="1G", **scene.options("other"))
+    await first.push(PASS, mem="64G", **scene.options("large"))
+    await first._driver.close()
+
+    there = {"scheduler": place.scheduler(), "scheduler_forks": 1, "resources": {"mem": "16G"}}
+    async with make(resume=True, **there) as second:
+        await second.push(STAY, mem="1G", **scene.options("other"))
+        await until(lambda: scene.there == {"other"})
+        large = await second.push(PASS, mem="64G", **scene.options("large"))
+        await until(large.done)
+
+        assert large.id == first.jobs[1].id
+        assert large.reason.code == "TOO_LARGE"
+        scene.go()
 
 
 async def test_many_jobs_that_are_too_large_all_fail(make):

@@ -69,7 +69,8 @@ WALLS = {
 LAZY: dict[str, str] = {
     "xqute/__main__.py::_load": "it is an extra, and says so; and Ctrl-C while it loads is no traceback",
     "xqute/pickling.py::_value_pickler": "only those need cloudpickle who push what has no name",
-    "xqute/inside/forking.py::warm": "the same",
+    "xqute/pickling.py::digest_of_place": "OpenSSL would be copied with every copy of a warm process",
+    "xqute/inside/forking.py::warm": "only those need cloudpickle whose function has no name",
     "xqute/inside/results.py::_dump_by_value": "the same, of results",
     "xqute/inside/run.py::_call": "only asynchronous calls pay for asyncio",
     "xqute/inside/run.py::_tell": "only calls that report something pay for dataclasses",

@@ -219,7 +219,7 @@ def test_what_a_program_gives_to_xqute_is_given_by_options(xqute, calls, place):
     document, limits = place.do(read)
     assert said.returncode == 0, said
     assert document["resources"] == {"cpus": 4, "mem": 2 * 1024**3}
-    assert document["keep"] == "failed"
+    assert document["how"]["keep"] == "failed"
     assert limits == {"publish": 1}
     assert json.loads(xqute("show", "2", "--json").stdout)["options"]["timeout"] == 3600
 
@@ -239,14 +239,14 @@ def test_a_limit_stays_for_later_builds_until_it_is_lifted(xqute, calls, place):
 @pytest.mark.parametrize(
     ("options", "status", "told"),
     [
-        (["-o", "shceduler_prescript=x"], 1, "did you mean 'scheduler_prescript'?"),
-        (["-o", "plugin=3"], 1, "unknown option 'plugin': known are cpus, cwd, "),
+        (["-o", "shceduler_prescript=x"], 2, "did you mean 'scheduler_prescript'?"),
+        (["-o", "plugin=3"], 2, "unknown option 'plugin': known are cpus, cwd, "),
         (["-o", "scheduler_forks=3"], 2, "scheduler_forks is not given here, but as --forks"),
         (["-o", "timeout"], 2, "'timeout': give a name and a value, as in timeout=2h"),
         (["--resource", "=8"], 2, "'=8': give a name and a value, as in cpus=8"),
-        (["--resource", "mem=much"], 1, "resources['mem']='much'"),
-        (["--limit", "crawl=few"], 1, "limits['crawl']='few' must be a whole number"),
-        (["--scheduler", "slrum"], 1, "did you mean 'slurm'?"),
+        (["--resource", "mem=much"], 2, "resources['mem']='much'"),
+        (["--limit", "crawl=few"], 2, "limits['crawl']='few' must be a whole number"),
+        (["--scheduler", "slrum"], 2, "did you mean 'slurm'?"),
     ],
 )
 def test_a_misspelt_option_is_said_in_a_sentence(xqute, calls, options, status, told):

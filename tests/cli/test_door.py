@@ -147,7 +147,7 @@ def test_a_metadir_without_a_store_is_a_sentence(place, call) -> None:
 def test_a_store_that_can_not_be_seen_is_a_sentence(call, url) -> None:
     said = call("ls", "--store", url)
 
-    assert said.status == 1
+    assert said.status == 2
     assert said.err.startswith("xqute: ")
     assert said.err.count("\n") == 1
 

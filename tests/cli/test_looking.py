@@ -67,6 +67,22 @@ def test_ls_lists_another_run_by_its_first_letters(some, call) -> None:
     )
 
 
+def test_ls_shows_only_the_runs_of_the_jobs_that_were_asked_for(some, call) -> None:
+    some.run("other", created=THEN + 60)
+    some.job(run="other")
+
+    of_all = call("ls", "--run", "all", "--status", "failed").out
+    none = call("ls", "--run", "all", "--status", "running").out
+
+    assert "run1" in of_all
+    assert "other" not in of_all
+    assert none == "no jobs match\n"
+    assert call("ls", "--status", "failed").out == (
+        "run other has no such jobs; --run all looks in all runs\n"
+    )
+    assert "run1" in call("ls").out
+
+
 @pytest.mark.parametrize(
     ("options", "ids"),
     [
@@ -311,6 +327,10 @@ def test_a_limit_that_a_dead_managers_job_holds_says_how_to_free_it(place, call)
     assert (
         "limit align 1/1: held by job 1 of run crashed, whose manager is gone: `xqute resume crashed`"
         in call("why", 2).out
+    )
+    assert call("why", 2).out.splitlines()[-1] == (
+        "→ `xqute resume crashed` sees what became of its jobs and frees their places; "
+        "or raise the limit with `await xq.set_limit('align', …)`"
     )
 
 

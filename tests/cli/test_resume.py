@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -122,6 +124,68 @@ def test_ctrl_c_kills_what_runs_or_leaves_it(crashed, begin, xqute, how, left) -
 
 def job_status(xqute, metadir, id_):
     return json.loads(xqute("show", id_, "--json", metadir=metadir).stdout)["status"]
+
+
+GIVEN = """
+import asyncio, sys
+from xqute import Xqute
+
+async def main():
+    xq = Xqute(
+        job_metadir=sys.argv[1],
+        scheduler_forks=3,
+        scheduler_prescript="export SAID=yes",
+        scheduler_jobprefix="mine",
+        resources={"cpus": 2},
+        max_wait="2m",
+        max_failures="50%",
+        keep="failed",
+    )
+    meet = '[ "$SAID" = yes ] && touch "$N"; until [ -e 1 -a -e 2 -a -e 3 -a -e go ]; do sleep 0.01; done'
+    for number in (1, 2, 3):
+        await xq.push(meet, env={"N": number}, cwd=sys.argv[2], timeout=30)
+    await xq.run_until_complete()
+
+asyncio.run(main())
+"""
+
+
+def test_a_run_goes_on_as_its_script_said_also_after_a_kill(tmp_path, environment, xqute) -> None:
+    script, metadir = tmp_path / "given.py", tmp_path / "jobs"
+    script.write_text(GIVEN)
+    scene = tmp_path / "scene"
+    scene.mkdir()
+    argv = [sys.executable, str(script), str(metadir), str(scene)]
+    with subprocess.Popen(argv, env=environment) as process:
+        wait_until(lambda: len(list(scene.iterdir())) == 3)
+        process.send_signal(signal.SIGKILL)
+    before = kept_of(metadir)
+    assert xqute("kill", "--all", metadir=metadir).returncode == 0
+    after = kept_of(metadir)
+    for left in scene.iterdir():
+        left.unlink()
+    (scene / "go").touch()
+
+    said = xqute("resume", metadir=metadir)  # three at once, each after the prescript
+
+    assert after == before
+    assert (before["forks"], before["resources"]) == (3, {"cpus": 2})
+    assert before["how"] == {
+        "scheduler_prescript": "export SAID=yes",
+        "scheduler_jobprefix": "mine",
+        "max_failures": "50%",
+        "max_wait": 120.0,
+        "keep": "failed",
+    }
+    assert said.returncode == 0, said
+    assert "3 finished" in said.stdout
+
+
+def kept_of(metadir):
+    """What is kept of the only run, but for who had it last."""
+    with closing(sqlite3.connect(metadir / "xqute.db")) as db:
+        [(document,)] = db.execute("SELECT document FROM run").fetchall()
+    return {name: value for name, value in json.loads(document).items() if name != "last"}
 
 
 TREE = """

@@ -134,11 +134,20 @@ class Sessions:
 
     def command(self, *words: str) -> str:
         """What a command prints, when it ends well."""
-        argv = [sys.executable, "-m", "xqute", words[0], "--metadir", self.meta, *words[1:]]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = self._command(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def refused(self, *words: str) -> str:
+        """Why a command ends badly."""
+        done = self._command(*words)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def _command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "xqute", words[0], "--metadir", self.meta, *words[1:]]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
 
     @property
     def ran(self) -> dict[str, int]:
@@ -153,6 +162,10 @@ class Sessions:
     def runs(self) -> list[str]:
         """The runs of the metadir."""
         return [row.id for row in self._read(lambda xqute: xqute._store.runs())]
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What is kept with each run."""
+        return [json.loads(row.document) for row in self._read(lambda xqute: xqute._store.runs())]
 
     def _read(self, question: Callable[[Xqute], Awaitable[Any]]) -> Any:
         async def read() -> Any:

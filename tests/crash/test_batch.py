@@ -190,3 +190,66 @@ def test_jobs_that_an_interrupt_left_running_are_taken_over(sessions, four, batc
     assert sessions.facts(detaching) == DONE
     assert sessions.ran == dict.fromkeys("abcd", 1)
     assert not cluster.calls(batch.cancel)
+
+
+def test_what_a_dead_manager_left_in_the_queue_is_killed_there(sessions, four, batch, cluster):
+    sessions.killed(four, *"abcd")
+
+    killed = sessions.command("kill", "--all")
+
+    assert killed.count("KILLED by request") == 4
+    wait_for(lambda: not live(cluster))
+    assert {job.status.name for job in sessions.jobs()} == {"KILLED"}
+
+
+def test_what_a_dead_manager_left_at_a_cluster_is_not_taken_over_by_another_scheduler(
+    sessions, four, batch, cluster
+):
+    here = four.replace(f'scheduler="{batch.name}", scheduler_rate=None, ', "")
+    sessions.killed(four, *"abcd")
+
+    refused = sessions.run(here)
+    [kept] = sessions.kept()
+
+    assert refused.code == 1
+    assert f"4 job(s) that {batch.name} was given" in refused.err
+    assert f"1, 2, 3, 4; go on with Xqute('{batch.name}', …), or end them first: `xqute kill" in refused.err
+    assert kept["scheduler"] == batch.name
+    sessions.go(*"abcd")
+    assert sessions.facts(four) == DONE
+    assert sessions.ran == dict.fromkeys("abcd", 1)
+
+
+def test_what_runs_on_this_host_is_not_taken_over_by_a_cluster(sessions, four, batch, cluster):
+    here = four.replace(f'scheduler="{batch.name}", scheduler_rate=None, ', "")
+    sessions.killed(here, *"abcd")
+
+    refused = sessions.run(four)
+
+    assert refused.code == 1
+    assert "4 job(s) that local was given" in refused.err
+    assert not cluster.calls(batch.submit)
+    sessions.command("kill", "--all")
+    assert {job.status.name for job in sessions.jobs()} == {"KILLED"}
+
+
+def test_a_run_of_which_nothing_runs_goes_on_at_another_scheduler(sessions, four, batch, cluster):
+    here = four.replace(f'scheduler="{batch.name}", scheduler_rate=None, ', "")
+    only_pushed, _, _ = here.partition("report = ")
+    sessions.run(only_pushed)
+    sessions.go(*"abcd")
+
+    assert sessions.facts(four) == DONE
+    assert len(cluster.calls(batch.submit)) == 1
+
+
+def test_what_its_script_gave_a_run_is_kept_when_its_jobs_are_killed(sessions, four, batch, cluster):
+    sessions.killed(
+        four.replace("rate=None", "rate=None, scheduler_poll_interval='2m', scheduler_forks=3"), *"abc"
+    )
+
+    sessions.command("kill", "--all")
+
+    [kept] = sessions.kept()
+    assert (kept["scheduler"], kept["forks"]) == (batch.name, 3)
+    assert kept["options"] == {"scheduler_rate": None, "scheduler_poll_interval": "2m"}

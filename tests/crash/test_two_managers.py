@@ -211,3 +211,26 @@ def test_a_manager_whose_run_was_taken_over_stops_and_says_so(sessions, alive):
 
     assert re.fullmatch(r"another process took (the run|run \w+) over", said.facts["stop"]), said
     assert alive() == {}
+
+
+def test_what_runs_at_a_scripts_own_scheduler_is_not_killed_by_way_of_another(sessions):
+    sessions.killed(
+        """
+from xqute.schedulers.local import LocalScheduler
+
+class Mine(LocalScheduler):
+    name = "mine"
+
+xqute = make(scheduler=Mine)
+await xqute.push(hold("a"))
+await xqute.run_until_complete()
+""",
+        "a",
+    )
+
+    said = sessions.refused("kill", "--all")
+
+    assert "job(s) 1 run at the scheduler 'mine', which only the script of run" in said
+    assert "again with resume=True, and kill them then" in said
+    assert not any(job.status.final for job in sessions.jobs())
+    sessions.go("a")

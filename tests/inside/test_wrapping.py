@@ -49,6 +49,13 @@ def test_a_call_that_returns_is_finished(tmp_path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"job.status", "job.rc", "job.stdout", "job.stderr"}
 
 
+def test_a_start_under_way_leaves_its_class_as_it_was(tmp_path) -> None:
+    # Python learns anew about a class that changes, and each copy of a process would.
+    before = dict(vars(Wrapping))
+
+    assert wrapped(tmp_path, lambda: 0 if dict(vars(Wrapping)) == before else 9) == 0
+
+
 @pytest.mark.parametrize(
     ("exc", "rc"),
     [

@@ -16,6 +16,8 @@ from rich_click import RichCommand, RichContext, RichGroup
 from xqute.errors import XquteError
 from xqute.printable import printable
 
+from .ends import INTERRUPTED, MISUSED, status_of
+
 #: Each command and what it does. Its file is loaded when it is used, so `xqute --help` loads none.
 COMMANDS: Final = {
     "ls": "List runs, and the jobs of one.",
@@ -31,10 +33,6 @@ COMMANDS: Final = {
 
 #: For use inside of jobs. It is no command of this library, and `__main__` runs it without loading one.
 INSIDE: Final = {"report": "Say from inside a job how far it is, or what it needs first."}
-
-FAILED: Final = 1
-MISUSED: Final = 2
-INTERRUPTED: Final = 130
 
 
 class Commands(RichGroup):
@@ -106,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         return _closed_pipe()
     except Exception as error:  # noqa: BLE001  a user of a command needs a sentence, whatever it was
         print(f"xqute: {printable(_sentence(error))}", file=sys.stderr)
-        return FAILED
+        return status_of(error)
 
 
 def _run(arguments: Sequence[str]) -> int:

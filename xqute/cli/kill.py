@@ -11,9 +11,12 @@ from typing import Any, Final
 import rich_click as click
 
 from xqute.engine.room import DETACH
-from xqute.errors import JobNotFound
+from xqute.engine.ways import given
+from xqute.errors import JobNotFound, XquteError
 from xqute.job import Job
+from xqute.printable import listed
 from xqute.producer import Xqute
+from xqute.schedulers.names import find_scheduler, known_schedulers
 from xqute.settings import KILL_BOUND_SECONDS
 from xqute.states import JobStatus
 from xqute.store import Query, Request, Row, RunRow, Store, every_row
@@ -74,7 +77,7 @@ async def _kill(
         before = {row.id: JobStatus(row.status) for row in rows}
         for id_, wanted in _by_run(rows):
             if wanted and deserted(runs.get(id_)):
-                await _kill_here(place, id_, wanted, grace)
+                await _kill_here(place, runs[id_], wanted, grace)
             elif wanted:
                 await _ask(place, store, runs[id_], wanted, grace)
     async with place.reading() as store:
@@ -120,7 +123,7 @@ async def _ask(place: Place, store: Store, run: RunRow, ids: Sequence[int], grac
             left = [row.id for row in await now.get(ids) if not JobStatus(row.status).final]
             alone = deserted(next((row for row in await now.runs() if row.id == run.id), None))
         if left and alone:
-            await _kill_here(place, run.id, left, grace)
+            await _kill_here(place, run, left, grace)
             return
         await asyncio.sleep(LOOK_SECONDS if left else 0)
 
@@ -132,13 +135,28 @@ async def _longest_grace(place: Place, store: Store, ids: Sequence[int], grace: 
     return max((place.job(row).call.options.grace for row in await store.get(ids)), default=0.0)
 
 
-async def _kill_here(place: Place, run: str, ids: Sequence[int], grace: float | None) -> None:
+async def _kill_here(place: Place, run: RunRow, ids: Sequence[int], grace: float | None) -> None:
     """Take a run over whose manager has ended, kill the jobs, and leave the rest as it is."""
-    options: dict[str, Any] = {"run": run, "resume": True, "on_interrupt": "detach"}
-    async with Xqute(job_metadir=place.root, store=place.url, **options) as xqute:
+    scheduler = json.loads(run.document).get("scheduler", "local")
+    how: dict[str, Any] = {"run": run.id, "resume": True, "on_interrupt": "detach"}
+    if scheduler in known_schedulers():
+        how |= {"scheduler": scheduler, **given(run.document, find_scheduler(scheduler))}
+    else:
+        await _refuse_claimed(place, run, scheduler, ids)
+    async with Xqute(job_metadir=place.root, store=place.url, **how) as xqute:
         jobs = [await xqute.get(id_) for id_ in ids]
         await asyncio.gather(*(job.kill(grace) for job in jobs))
         xqute.request_stop(DETACH)
+
+
+async def _refuse_claimed(place: Place, run: RunRow, scheduler: str, ids: Sequence[int]) -> None:
+    """What a scheduler was given that only a script knows can't be killed from here."""
+    async with place.reading() as store:
+        if claimed := [row.id for row in await store.get(ids) if row.owner]:
+            raise XquteError(
+                f"job(s) {listed(claimed)} run at the scheduler {scheduler!r}, which only the script of run "
+                f"{run.id} knows: start {run.script or 'that'} again with resume=True, and kill them then"
+            )
 
 
 def _tell(out: Out, jobs: Sequence[Job], before: dict[int, JobStatus], silent: str) -> None:

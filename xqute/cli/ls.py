@@ -32,6 +32,7 @@ RUNS_SHOWN = 10
     help="""List runs, and the jobs of one.
 
 The jobs of the newest run are listed, oldest first. Runs whose manager crashed are shown as unfinished.
+Where only some jobs are asked for, only the runs of those are shown.
 
 \b
 Examples:
@@ -105,7 +106,10 @@ async def _list(
     if not runs:
         Out().say("no runs yet: nothing was pushed")
         return
-    _show_runs(Out(), runs, every=run == "all")
+    filtered = bool(status or tag or user or task or name or top)
+    theirs = {row.run for row, _ in listed}
+    shown = [item for item in runs if not filtered or item.row.id in theirs]
+    _show_runs(Out(), shown, every=filtered or run == "all")
     left = {item.row.id for item in runs if deserted(item.row)}
     _show_jobs(Out(), listed, chosen, left, more=more)
     if many:
@@ -126,17 +130,21 @@ def _show_runs(out: Out, runs: Sequence[Run], *, every: bool) -> None:
         if every or number < RUNS_SHOWN or run.standing is not Standing.FINISHED
     ]
     cells = [(run.row.id, clock(run.row.created), run.state, run.counted, run.script) for run in shown]
-    print_table(out, ("run", "created", "state", "jobs", "script"), cells)
+    if shown:
+        print_table(out, ("run", "created", "state", "jobs", "script"), cells)
     if len(shown) < len(known):
         out.say(f"and {len(known) - len(shown)} older, finished: --run all", "dim")
+    if known:
+        out.say("")
 
 
 def _show_jobs(
     out: Out, listed: Sequence[tuple[Row, Job]], run: str | None, left: set[str], *, more: bool
 ) -> None:
-    out.say("")
     if not listed:
-        out.say("no jobs match" if run is None else f"run {run} has no such jobs")
+        out.say(
+            "no jobs match" if run is None else f"run {run} has no such jobs; --run all looks in all runs"
+        )
         return
     now = time.time()
     cells = [_cells(row, job, now, every=run is None, left=row.run in left) for row, job in listed]

@@ -24,8 +24,7 @@ from xqute.errors import XquteError
 from xqute.events import LEVELS, TOTAL, Event, format_event
 from xqute.printable import printable
 
-FAILED: Final = 1
-MISUSED: Final = 2
+from .ends import FAILED, MISUSED, status_of
 
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -111,15 +110,15 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as end:  # help, or wrong usage
         return end.code if isinstance(end.code, int) else MISUSED
     except XquteError as error:
-        return _fail(str(error))
+        return _fail(str(error), status_of(error))
     except OSError as error:
         return _fail(f"{os.fsdecode(error.filename or 'the report')}: {error.strerror or error}")
     return status
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, status: int = FAILED) -> int:
     print(f"xqute: {printable(sentence)}", file=sys.stderr)
-    return FAILED
+    return status
 
 
 # The words

@@ -9,11 +9,12 @@ from typing import Any
 
 import rich_click as click
 
+from xqute.engine.ways import given
 from xqute.errors import XquteError
 from xqute.printable import LISTED, printable
 from xqute.producer import Xqute
 from xqute.report import Report
-from xqute.schedulers.names import known_schedulers
+from xqute.schedulers.names import find_scheduler, known_schedulers
 from xqute.states import JobStatus
 from xqute.store import RunRow, Store
 
@@ -26,8 +27,9 @@ from .runs import Run, Standing, deserted, manager
 @click.command(
     help="""Run what is left of a run: jobs that failed, were killed or lost, or never began.
 
-Without an id, the newest run that is not finished and that nobody runs. What is still running of it is
-adopted; what ended well is not run again. The status is 0 when all jobs ended well, else 1.
+Without an id, the newest run that is not finished and that nobody runs. It goes on as it was begun: forks,
+resources, the scheduler and its options are kept with it. What is still running of it is adopted; what
+ended well is not run again. The status is 0 when all jobs ended well, else 1.
 
 \b
 Examples:
@@ -58,20 +60,19 @@ async def _resume(
 ) -> int:
     async with place.reading() as store:
         run = await _choose(store, await store.runs(), wanted)
-    before = json.loads(run.document)
+    scheduler = scheduler or _known(json.loads(run.document).get("scheduler", "local"), run)
+    before = given(run.document, find_scheduler(scheduler))
     if not as_json:
         Out().say(f"going on with run {run.id} of {printable(run.script) or 'an interactive program'}")
+    how = {**before, **({"scheduler_forks": forks} if forks else {}), "on_interrupt": on_interrupt}
     xqute = Xqute(
-        scheduler or _known(before.get("scheduler", "local"), run),
+        scheduler,
         job_metadir=place.root,
         store=place.url,
-        scheduler_forks=forks or before.get("forks"),
         resume="all",
         run=run.id,
-        on_interrupt=on_interrupt,
-        resources=before.get("resources"),
-        keep=before.get("keep", "all"),
         progress=not as_json,
+        **how,
     )
     report = await xqute.run_until_complete()
     if as_json:

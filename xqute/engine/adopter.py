@@ -183,6 +183,7 @@ class Adopter:
             live.inherited = False
         shared = [live for live in wanted if self._is_shared(live)]
         room.give_back(shared)  # whether there is room for them by now is decided in a claim
+        room.note_queued([live.job for live in shared])
         room.ready += [live for live in wanted if live not in shared]
         others = [live.job for live in lives if live.job.id in room.unpushed]
         await room.store.release(room.owner, [job.id for job in others])

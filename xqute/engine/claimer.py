@@ -35,11 +35,18 @@ class Claimer:
 
     async def claim(self) -> None:
         """Fill up, when there is something to fill up with."""
-        room = self._room
         await self._release()
-        count = self._count()
-        if count <= 0:
-            return
+        count = max(self._count(), 0)
+        if count or self._room.too_large:
+            await self._claim(count)
+
+    async def refuse(self) -> None:
+        """Let those fail that can never start; nothing else is claimed."""
+        if self._room.too_large:
+            await self._claim(0)
+
+    async def _claim(self, count: int) -> None:
+        room = self._room
         chooser = self._chooser(count)
         room.overtaken = False
         crash_point("before jobs are claimed")
@@ -72,10 +79,10 @@ class Claimer:
     def _chooser(self, count: int) -> Chooser:
         """Decides who is claimed, where jobs share something; those are not claimed ahead of free forks."""
         room = self._room
-        forks = max(0, room.free - (0 if room.overtaken else self._ready))
+        forks = min(count, max(0, room.free - (0 if room.overtaken else self._ready)))
         jobs = [live.job for live in room.live.values()] if room.sharing.total else []
         now = asyncio.get_running_loop().time()
-        return Chooser(room.sharing, jobs, forks, max(0, count - forks), now)
+        return Chooser(room.sharing, jobs, forks, count - forks, now)
 
     def _take(self, rows: Sequence[Row], refused: Mapping[int, Reason]) -> None:
         room = self._room

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from ..job import Job
 from ..options import JobOptions
 from ..printable import listed
-from ..rules.limits import PLAIN, Kind, Spare, choose, needs_of
+from ..rules.limits import PLAIN, Kind, Spare, choose, needs_of, too_large
 from ..states import JobStatus, Reason, WaitReason
 from ..store import Query, Row, RunRow, Store, every_row
 from ..work import Work
@@ -63,6 +63,8 @@ class Holders:
         if self._limits is None:
             self._limits, self._running = await self._store.limits(), await self._store.claimed()
         total: dict[str, float] = json.loads(run.document).get("resources", {})
+        if (never := too_large(kind, total)) is not None:
+            return never
         free = await self._free(run.id, total) if kind.resources and total else {}
         queue = iter([(0, 0, 0, job.id)])
         held = choose({kind: queue}, self._running, self._limits, Spare(1, 0, total, free)).held

@@ -11,17 +11,25 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..crash import crash_point
-from ..errors import RunNotFound, RunOwned
+from ..errors import OptionError, RunNotFound, RunOwned
 from ..owner import Owner, OwnerPresence
+from ..printable import listed
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
-from ..store import Query, RunRow
+from ..store import Query, RunRow, every_row
 from .room import Room
+from .ways import kept
 
 log = logging.getLogger("xqute.engine")
 
 #: Earlier runs of a script that are looked at for one that was not finished.
 _LOOKED_AT = 10
+
+
+#: Rows read at a time.
+_ROWS = 1000
+
+_UNFINISHED = [status for status in JobStatus if not status.final]
 
 
 class Wish(NamedTuple):
@@ -122,15 +130,7 @@ class Ownership:
 
     def _how(self) -> dict[str, Any]:
         """What is known of a run besides, for those who look at it and go on with it."""
-        scheduler = self._room.scheduler
-        resources = dict(self._room.sharing.total)
-        return {
-            "last": str(self._me),
-            "scheduler": scheduler.name,
-            "forks": scheduler.forks,
-            **({"resources": resources} if resources else {}),
-            **({"keep": self._room.keep} if self._room.keep != "all" else {}),
-        }
+        return {"last": str(self._me), **kept(self._room)}
 
     async def _take_again(self, row: RunRow) -> None:
         if not await self._own(row):
@@ -157,6 +157,7 @@ class Ownership:
                 return None
             living = self._living_owner(row)
             if living is None:
+                await self._refuse_other_scheduler(row)
                 if await self._inherit(row):
                     return row
                 continue
@@ -169,6 +170,23 @@ class Ownership:
                 log.warning("run %s is owned by %s: waiting until that ends", row.id, living)
                 told = True
             await asyncio.sleep(REQUESTS_SECONDS)
+
+    async def _refuse_other_scheduler(self, row: RunRow) -> None:
+        """What runs at one scheduler can't be watched or ended by another, and would run once more there.
+
+        Raises:
+            OptionError: Jobs of the run may run at another scheduler.
+        """
+        there = json.loads(row.document).get("scheduler")
+        if there in {None, self._room.scheduler.name}:
+            return
+        query = Query(row.id, _UNFINISHED, limit=_ROWS)
+        if claimed := [job.id async for job in every_row(self._room.store, query) if job.owner]:
+            raise OptionError(
+                f"run {row.id} has {len(claimed)} job(s) that {there} was given, and that only {there} can "
+                f"tell of: {listed(claimed)}; go on with Xqute({there!r}, …), or end them first: "
+                f"`xqute kill --run {row.id}`"
+            )
 
     async def _find(self) -> RunRow | None:
         wanted = self._wish.run
@@ -201,8 +219,6 @@ class Ownership:
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)
         last = Owner.parse(known.get("last", ""))
-        for name in ("resources", "keep"):
-            known.pop(name, None)
         document = json.dumps({**known, **self._how()})
         if not await self._own(row._replace(document=document)):
             return False

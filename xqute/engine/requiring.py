@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .. import metadir
 from ..crash import crash_point
-from ..errors import GraphError, XquteError
+from ..errors import GraphError, OptionError, XquteError
 from ..job import Job
 from ..plan import Plan
 from ..settings import REQUIRE_MAX_BYTES, REQUIRE_ROUNDS
@@ -49,7 +49,7 @@ class Requirer:
             crash_point("before what a job requires is accepted")
             try:
                 jobs = await self._room.push(plan, job)
-            except GraphError as exc:
+            except (GraphError, OptionError) as exc:
                 raise Refused(str(exc)) from exc
             crash_point("after what a job requires is accepted")
             wanted: dict[str, list[int]] = {}

@@ -187,6 +187,7 @@ class Room:
         live: Claimed jobs by id.
         ready: Those that were not handed over yet, best first; they hold no fork.
         overtaken: A job was pushed that goes before those that are ready.
+        too_large: Jobs that may run and never can, by their ids: they are refused, whatever is in use.
         counts: Jobs of the run by status.
         stop: Why the run stops, once it does; the first reason wins.
         trouble: Why nothing is submitted at the moment; None when it is.
@@ -228,6 +229,7 @@ class Room:
     live: dict[int, Live] = field(default_factory=dict)
     ready: list[Live] = field(default_factory=list)
     overtaken: bool = False
+    too_large: set[int] = field(default_factory=set)
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None
     trouble: Reason | None = None
@@ -311,7 +313,8 @@ class Room:
                 waiting.set_result(None)
 
     def note_queued(self, jobs: Sequence[Job]) -> None:
-        """These may run by now: do they go before what is ready already?"""
+        """These may run by now: is there enough for them, do they go before what is ready already?"""
+        self.too_large |= self.sharing.too_large(jobs) - self.unpushed
         if self.ready and not self.overtaken:
             first, last = min(map(turn, jobs)), max(turn(live.job) for live in self.ready)
             self.overtaken = first < last
@@ -325,6 +328,7 @@ class Room:
 
     def leave(self, job: Job) -> None:
         """The job's start is over: its fork is free."""
+        self.too_large.discard(job.id)
         live = self.live.pop(job.id, None)
         if live is not None:
             if live.timer is not None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import StoreUnavailable
+from ..errors import OptionError, StoreUnavailable
 from ..job import Job
 from ..options import JobOptions, needs_text
 from ..report import Use
-from ..rules.limits import PLAIN, Choice, Kind, Rank, Spare, choose, needs_of
+from ..rules.limits import PLAIN, Choice, Kind, Rank, Spare, choose, needs_of, too_large
 from ..settings import MAX_WAIT_SECONDS
 from ..states import Reason, WaitReason
 from ..store import Store
@@ -30,7 +30,9 @@ class Sharing:
         total: The resources of this process, by name; those not named here are not counted.
         limits: The store's numbers that were given to this `Xqute`; None: no number.
         max_wait: Seconds after which a kind that waits for resources is passed over no more.
-        numbers: The limits that the store has, by name.
+        numbers: The limits that the store has, by name; they go before all others.
+        said: Those that pushes to this `Xqute` said, and
+        left: those that jobs of an earlier session have, the youngest's, where no push says another.
         running: How many jobs of each limit ran, and
         held: why the jobs of a kind may not start now, as the last choice found.
         since: How long they have waited for resources; loop time.
@@ -42,6 +44,8 @@ class Sharing:
     limits: dict[str, int | None] = field(default_factory=dict)
     max_wait: float = MAX_WAIT_SECONDS
     numbers: Mapping[str, int] = field(default_factory=dict)
+    said: Mapping[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
     running: Mapping[str, int] = field(default_factory=dict)
     held: dict[Kind, Reason] = field(default_factory=dict)
     since: dict[Kind, float] = field(default_factory=dict)
@@ -55,6 +59,34 @@ class Sharing:
             await store.set_limit(key, most)
             del self.limits[key]
         self.numbers = await store.limits()
+
+    def say(self, options: Iterable[JobOptions]) -> None:
+        """Jobs with these are about to be pushed: a limit has one number, whichever of them says it.
+
+        Raises:
+            OptionError: It has another one from before, and the store has none; nothing is changed.
+        """
+        said = dict(self.said)
+        for key, most in dict.fromkeys(each.limit for each in options if each.limit is not None):
+            before = said.get(key, most)
+            if most and before != most and key not in self.numbers:
+                raise OptionError(
+                    f'limit=("{key}", {most}): other jobs of this Xqute say {before}, and a limit has one '
+                    f'number: say the same, or set it for all with `await xq.set_limit("{key}", {most})`, or '
+                    f'limits={{"{key}": {most}}} of Xqute'
+                )
+            if most:
+                said[key] = most
+        self.said = said
+
+    def take_up(self, jobs: Iterable[Job]) -> None:
+        """These jobs of an earlier session are this one's, oldest first."""
+        limits = (job.call.options.limit for job in jobs if not job.status.final)
+        self.left.update((key, most) for key, most in filter(None, limits) if most)
+
+    def in_force(self, numbers: Mapping[str, int]) -> dict[str, int]:
+        """The number of each limit for the jobs of this process; `numbers` are the store's by now."""
+        return {**self.left, **self.said, **numbers}
 
     def used(self, jobs: Iterable[Job]) -> dict[str, float]:
         """What claimed jobs take of what is counted."""
@@ -81,26 +113,27 @@ class Sharing:
         for name, used in self.used(jobs).items():
             self.peaks[name] = max(used, self.peaks.get(name, 0.0))
 
-    @staticmethod
-    async def limits_in_use(store: Store, jobs: Iterable[Job]) -> dict[str, Use]:
-        """How many jobs of each limit are claimed in the whole store; none when it can't be read now.
-
-        Args:
-            store: Its numbers go before those that jobs were given.
-            jobs: Those of this process that have not ended; of several numbers for a name the highest counts.
-        """
+    async def limits_in_use(self, store: Store) -> dict[str, Use]:
+        """How many jobs of each limit are claimed in the whole store; none when it can't be read now."""
         try:
             limits, claimed = await store.limits(), await store.claimed()
         except StoreUnavailable:
             return {}
-        given = dict(sorted({job.call.options.limit for job in jobs if job.call.options.limit is not None}))
-        numbers = {**{key: most for key, most in given.items() if most}, **limits}
+        numbers = self.in_force(limits)
         return {key: Use(claimed.get(key, 0), numbers.get(key)) for key in sorted({*numbers, *claimed})}
+
+    def too_large(self, jobs: Iterable[Job]) -> frozenset[int]:
+        """Those that need more than there is at all, by their ids."""
+        if not self.total:
+            return frozenset()
+        kinds = {job.id: kind_of(job.call.options, job.next_attempt) for job in jobs}
+        never = {kind for kind in set(kinds.values()) if too_large(kind, self.total) is not None}
+        return frozenset(id_ for id_, kind in kinds.items() if kind in never)
 
     def why(self, job: Job) -> Reason | None:
         """Why a job that may run is not started; None: it is not held, as far as is known."""
         kind = kind_of(job.call.options, job.next_attempt)
-        reason = self.held.get(kind)
+        reason = too_large(kind, self.total) or self.held.get(kind)
         others = self.others.get(kind.key)
         if reason is None or reason.code != WaitReason.LIMIT or others is None:
             return reason
@@ -114,7 +147,8 @@ class Sharing:
         used = self.used(jobs)
         free = {name: total - used[name] for name, total in self.total.items()}
         one = {kind: iter([(0, 0, 0, 0)])}
-        return choose(one, self.running, self.numbers, Spare(1, 0, self.total, free)).held.get(kind)
+        numbers = self.in_force(self.numbers)
+        return choose(one, self.running, numbers, Spare(1, 0, self.total, free)).held.get(kind)
 
     @property
     def limited(self) -> dict[str, Reason]:
@@ -151,7 +185,7 @@ class Chooser:
     ) -> list[int]:
         """The ids to claim: those that may start, and those that never can."""
         self._kinds = frozenset(queues)
-        self._choice = choose(queues, running, limits, self._spare)
+        self._choice = choose(queues, running, self._sharing.in_force(limits), self._spare)
         return [*self._choice.taken, *self._choice.refused]
 
     def settle(self) -> Mapping[int, Reason]:

@@ -87,6 +87,7 @@ class Submitter:
     async def _work(self) -> None:
         """Hand over what is ready; what comes next is claimed and written while that runs."""
         if self._holds_back():
+            await self.claimer.refuse()
             return
         if self._room.overtaken:
             await self._lifecycle.recorder.flush()  # what goes before them is claimed first

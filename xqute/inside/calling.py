@@ -38,9 +38,6 @@ class Calling:
         equal: How many equal calls it required so far, by their digest.
     """
 
-    #: The call of this process; None in one that is there for none.
-    now: Calling | None = None
-
     def __init__(
         self, directory: str, payload: Mapping[str, Any], place: Place, needs: Needs, killing: Killing
     ) -> None:
@@ -60,3 +57,8 @@ class Calling:
     def here(self) -> bool:
         """Whether this process is the call's own, and no fork of it."""
         return os.getpid() == self._pid
+
+
+#: The call of this process; None in one that is there for none. Not an attribute of its class: Python
+#: learns anew about a class that changes.
+now: Calling | None = None

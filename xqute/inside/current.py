@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 from ..errors import JobNotFound, XquteError
 from ..events import LEVELS, TOTAL, Event
+from . import calling
 from .calling import Calling
 from .reporting import Reporter, reporter
 
@@ -69,12 +70,12 @@ class CurrentJob:
     @property
     def kill_requested(self) -> bool:
         """Whether the job was asked to stop. Its function hears of it by itself, by an exception."""
-        call = Calling.now
+        call = calling.now
         return call is not None and call.here and call.killing.asked
 
     @property
     def _call(self) -> Calling:
-        call = Calling.now
+        call = calling.now
         if call is None or not call.here:
             sort = "only the own process of a Python call knows its arguments and needs"
             raise XquteError(f"{sort}, and this is none of job {self.id}")

@@ -10,7 +10,8 @@ from typing import BinaryIO, Final
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
-_READ_BYTES: Final = 1 << 16
+#: What is read beyond the size that a file of ours had when it was opened: nothing, as a rule.
+_MORE_BYTES: Final = 1 << 12
 
 #: No regular file is there: nothing, a link, a socket, or something else on the way to it.
 _NOT_THERE: Final = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
@@ -48,7 +49,7 @@ def read_all(path: str) -> bytes:
     try:
         content = piece = os.read(fd, os.fstat(fd).st_size)
         while piece:
-            piece = os.read(fd, _READ_BYTES)
+            piece = os.read(fd, _MORE_BYTES)
             content += piece
         return content
     finally:

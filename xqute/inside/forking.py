@@ -27,6 +27,7 @@ from .handlers import DEFAULT, set_handler
 from .killing import KILLING
 from .line import ENDED, PACKET, RECORD, SPARE, SPARES, Face, Manager, directory_of
 from .loading import Place, read_payload
+from .packing import fill_gaps
 from .rehearsing import rehearse
 from .run import run
 from .wrapping import Wrapping, listen, told_for
@@ -37,6 +38,9 @@ _TOLD: Final = 2
 
 #: What the module is to do at the end of its process may take so long.
 LEAVE_SECONDS: Final = 5
+
+#: The longest path that can be opened.
+_PATH_MAX: Final = 4096
 
 #: A copy that can't even begin: its script can't be read, or something here is wrong.
 _NO_SCRIPT: Final = 127
@@ -104,6 +108,7 @@ def warm(script: str, face: Face) -> None:
     rehearse(payload, do)
     place.stay()
     gc.collect()
+    fill_gaps()
     gc.freeze()
 
 
@@ -193,7 +198,7 @@ class Forking:
                 os.close(fd)
             self._poll.close()
             self._manager.leave()
-            script = os.fsdecode(os.read(orders, PACKET))
+            script = os.fsdecode(os.read(orders, _PATH_MAX))
             os.close(orders)
             code = self._do(script, slot) if script else 0
         except BaseException:  # noqa: BLE001  nothing of this process may go on in a copy

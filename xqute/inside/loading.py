@@ -29,6 +29,9 @@ _DECODER: Final = json.JSONDecoder()
 #: be done once per job. `Xqute(…)` refuses to be made meanwhile.
 importing_main = False
 
+#: The place where this process is, where nothing can have led it away since.
+_entered: Place | None = None
+
 
 def read_payload(script: str) -> dict[str, Any]:
     """What the last line of a job's script says.
@@ -50,9 +53,6 @@ class Place:
 
     #: Those that were read in this process, by their paths.
     _known: ClassVar[dict[str, Place]] = {}
-
-    #: The one where this process is, where nothing can have led it away since.
-    _entered: ClassVar[Place | None] = None
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         """The place as it was written at push."""
@@ -84,9 +84,10 @@ class Place:
         Raises:
             XquteError: This is another version of Python: what was pickled there can't be read here.
         """
-        if Place._entered is self:
+        global _entered  # noqa: PLW0603  where a process is, all of it is
+        if _entered is self:
             return
-        Place._entered = None
+        _entered = None
         there, here = tuple(self._document["version"]), sys.version_info[:2]
         if there != here:
             wanted, ours = ".".join(map(str, there)), ".".join(map(str, here))
@@ -101,8 +102,9 @@ class Place:
 
     def stay(self) -> None:
         """Whoever is copied from this process need not enter again."""
+        global _entered  # noqa: PLW0603
         self.enter()
-        Place._entered = self
+        _entered = self
 
     @property
     def main(self) -> types.ModuleType:

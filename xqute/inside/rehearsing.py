@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from .ground import Ground
 from .loading import MARK
+from .packing import move_code
 
 #: How often; the interpreter begins to adapt a function with its eighth call.
 TIMES: Final = 16
@@ -43,15 +44,20 @@ def rehearse(payload: Mapping[str, Any], do: Callable[[str], int]) -> None:
     with suppress(Exception):
         os.mkdir(directory, 0o700)
         try:
+            move_code(lambda: _once(directory, payload, do))
             for _ in range(TIMES):
-                _be_copied()
-                do(_write(directory, payload))
-                _empty(directory)
+                _once(directory, payload, do)
         finally:
             _empty(directory)
             os.rmdir(directory)
     ground.restore()
     ground.close()
+
+
+def _once(directory: str, payload: Mapping[str, Any], do: Callable[[str], int]) -> None:
+    _be_copied()
+    do(_write(directory, payload))
+    _empty(directory)
 
 
 def _be_copied() -> None:

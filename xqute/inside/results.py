@@ -11,8 +11,8 @@ import os
 import pickle
 import sys
 import types
+from _blake2 import blake2b  # not by way of hashlib, which loads OpenSSL: its memory is copied with a process
 from collections.abc import Callable
-from hashlib import blake2b  # Python's own, where OpenSSL's digests cost a fresh copy of a process dearly
 from typing import Any, BinaryIO, Final
 
 from ..errors import MetadirError, XquteError

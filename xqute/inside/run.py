@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import JobKilled, Skip, XquteError
-from . import holes, logs
+from . import calling, holes, logs
 from .calling import Calling, Leave
 from .failing import describe, write_error
 from .killing import KILLING, RC
@@ -42,7 +42,7 @@ def run(script: str, payload: Mapping[str, Any] | None = None) -> int:
     try:
         return _end(directory, script, payload)
     finally:
-        Calling.now = None
+        calling.now = None
         log.end()
         # Loaded by those who report something, and by nobody else.
         if (reporting := sys.modules.get("xqute.inside.reporting")) is not None:
@@ -88,7 +88,7 @@ def _do(directory: str, payload: Mapping[str, Any]) -> int:
     needs = Needs(payload["metadir"], payload["needs"], place)
     if function is None:
         return holes.execute(holes.fill(work["argv"], needs))
-    call = Calling.now = Calling(directory, payload, place, needs, KILLING)
+    call = calling.now = Calling(directory, payload, place, needs, KILLING)
     value = _call(call, function)
     KILLING.spare()
     write_result(directory, value)

@@ -54,8 +54,12 @@ def listen() -> None:
         set_handler(number, _take)
 
 
+#: The start under way. Not an attribute of its class: Python learns anew about a class that changes.
+_now: Wrapping | None = None
+
+
 def _take(number: int, frame: FrameType | None) -> None:
-    wrapping = Wrapping.now
+    wrapping = _now
     if wrapping is not None and wrapping.here:
         wrapping.ask(number)
     else:
@@ -67,13 +71,10 @@ class Wrapping:
     """One start of a job, from its claim to the word about its end.
 
     Attributes:
-        now: The one under way; None where there is none.
         asked: The signal that asked it to stop, without SIG; empty when none did.
         claimed: This copy of the start is the one that runs.
         told: Its end is written.
     """
-
-    now: Wrapping | None = None
 
     def __init__(self, directory: str, wrap: Mapping[str, Any], note: Callable[[Wrapping], None]) -> None:
         """Nothing is done yet.
@@ -95,6 +96,7 @@ class Wrapping:
 
     def run(self, call: Callable[[], int]) -> int:
         """Run a call as a job; returns what the wrapper would exit with."""
+        global _now  # noqa: PLW0603  signals are the whole process's
         status = f"{self._directory}/job.status"
         try:
             self._news = os.open(status, _NEW, _MODE)
@@ -105,11 +107,11 @@ class Wrapping:
         try:
             if not self._open_outputs():
                 return self._give_back(status)
-            Wrapping.now = self
+            _now = self
             _written(self._news, b"RUNNING %d\n" % self._pid)
             return self.end(self._payload(call))
         finally:
-            Wrapping.now = None
+            _now = None
             os.close(self._news)
 
     # Before it

@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ..amounts import shown, told
@@ -67,7 +68,7 @@ class Choice(NamedTuple):
 
     Attributes:
         taken: The ids of jobs that may start, best first.
-        refused: Those that need more than there is at all, and why.
+        refused: Those that need more than there is at all, and why; also when nothing may start.
         held: Why the first of a kind, and so all of it, may not start now.
         started: The kinds of those that may.
         running: How many jobs run by the keys of limits, with those that may start.
@@ -99,9 +100,15 @@ def choose(
         limits: The store's numbers, which go before those of the kinds.
         spare: What there is to give.
     """
-    dealing = _Dealing(Choice([], {}, {}, set(), dict(running)), limits, spare, dict(spare.free))
-    heads = [(rank, kind) for kind, queue in queues.items() if (rank := next(queue, None)) is not None]
+    refused: dict[int, Reason] = {}
+    heads = []
+    for kind, queue in queues.items():
+        if (reason := too_large(kind, spare.total)) is not None:
+            refused.update((rank[-1], reason) for rank in islice(queue, _REFUSED - len(refused)))
+        elif (rank := next(queue, None)) is not None:
+            heads.append((rank, kind))
     heapq.heapify(heads)
+    dealing = _Dealing(Choice([], refused, {}, set(), dict(running)), limits, spare, dict(spare.free))
     while heads and dealing.open:
         rank, kind = heads[0]
         if dealing.deal(kind, rank[-1]) and (following := next(queues[kind], None)) is not None:
@@ -109,6 +116,15 @@ def choose(
         else:
             heapq.heappop(heads)  # what holds the first of a kind holds all of it
     return dealing.choice
+
+
+def too_large(kind: Kind, total: Mapping[str, float]) -> Reason | None:
+    """Why no job of a kind could ever start, whatever else ends; None: there is enough for one."""
+    needs = needs_of(kind.resources)
+    lacking = [name for name, need in needs.items() if name in total and need > total[name] * (1 + _DUST)]
+    if not lacking:
+        return None
+    return Reason(EndReason.TOO_LARGE, {"needs": told(needs, lacking), "total": _there(total, lacking)})
 
 
 @dataclass
@@ -120,7 +136,7 @@ class _Dealing:
     spare: Spare
     free: dict[str, float]
     open: bool = True
-    #: A job that shares something was met, and is not refused.
+    #: A job that shares something was met.
     sharing: bool = False
     #: The job for which something is kept.
     kept_for: int = 0
@@ -128,8 +144,6 @@ class _Dealing:
     def deal(self, kind: Kind, id: int) -> bool:
         """Decide about a job; False: it can't start, and so can't any other of its kind."""
         needs = {name: need for name, need in needs_of(kind.resources).items() if name in self.spare.total}
-        if any(need > self.spare.total[name] * (1 + _DUST) for name, need in needs.items()):
-            return self._refuse(id, needs)
         shares = bool(kind.key or needs)
         self.sharing |= shares
         if shares and (reason := self._why_not(kind, needs)) is not None:
@@ -153,13 +167,6 @@ class _Dealing:
     def _take(self, needs: Mapping[str, float]) -> None:
         for name, need in needs.items():
             self.free[name] = self.free.get(name, 0.0) - need
-
-    def _refuse(self, id: int, needs: Mapping[str, float]) -> bool:
-        total = self.spare.total
-        lacking = [name for name, need in needs.items() if need > total[name] * (1 + _DUST)]
-        detail = {"needs": told(needs, lacking), "total": _there(total, lacking)}
-        self.choice.refused[id] = Reason(EndReason.TOO_LARGE, detail)
-        return len(self.choice.refused) < _REFUSED
 
     def _why_not(self, kind: Kind, needs: Mapping[str, float]) -> Reason | None:
         """Why a job of this kind can't start now; None: it can."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..printable import listed
 from ..states import EndReason, JobStatus, Reason, WaitReason
 
 #: For each reason, one sentence. The names in braces are `id`, and keys of the reason's detail.
@@ -91,6 +92,11 @@ def remedy(status: JobStatus, reason: Reason, id: int, *, removed: bool = False)
     return told
 
 
+def _gone(reason: Reason) -> list[str]:
+    """The runs whose jobs hold it, and whose manager is gone."""
+    return [holder["run"] for holder in reason.detail.get("holders", ()) if holder["gone"]]
+
+
 def _told(status: JobStatus, reason: Reason, id: int) -> str:
     if status is JobStatus.FINISHED:
         return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
@@ -98,6 +104,11 @@ def _told(status: JobStatus, reason: Reason, id: int) -> str:
         return "somebody ended it at its scheduler: `await job.retry()` or `xqute resume` runs it again"
     if reason.code == EndReason.KILLED and reason.detail.get("by") != "request":
         return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
+    if reason.code == WaitReason.LIMIT and (gone := _gone(reason)):
+        return (
+            f"{listed([f'`xqute resume {run}`' for run in gone])} sees what became of its jobs and frees "
+            f"their places; or raise the limit with `await xq.set_limit({reason.detail.get('task')!r}, …)`"
+        )
     if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
         return EXITS[reason.detail["rc"]]
     sentence = REMEDIES.get(reason.code, "`xqute show {id}` tells what is known")

@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import wraps
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Final, Self
+from unittest.mock import patch
 
 from .. import metadir
 from ..handing import Sources
@@ -287,14 +291,17 @@ class Bench:
 class Heart:
     """Beats while it is entered; `pause` is the longest time that the event loop was held, in seconds.
 
-    Time in which other programs had the processor is not counted, where the kernel tells it.
+    Time in which other programs had the processor is not counted, where the kernel tells it: neither while
+    this thread was ready, nor while a process was that it spawns, whose program it sees begin.
     """
 
     def __init__(self) -> None:
         self.pause = 0.0
+        self._births = Births()
         self._beating: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._births.__enter__()
         self._beating = asyncio.create_task(self._beat(), name="xqute heart")
         await asyncio.sleep(0)
         return self
@@ -304,20 +311,63 @@ class Heart:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait([self._beating])
+        self._births.__exit__()
+
+    def _now(self) -> float:
+        return time.monotonic() - _kept_waiting() - self._births.waited
 
     async def _beat(self) -> None:
-        before = time.monotonic() - _kept_waiting()
+        before = self._now()
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            now = time.monotonic() - _kept_waiting()
+            now = self._now()
             self.pause = max(self.pause, now - before - BEAT_SECONDS)
             before = now
 
 
-def _kept_waiting() -> float:
-    """Seconds for which this thread was ready and others had the processor."""
+class Births:
+    """Counts, while it is entered, for how many seconds what this thread spawned was ready and others ran.
+
+    Whoever spawns a process goes on when its program has begun, and so waits with it for the processor.
+
+    Attributes:
+        waited: That many; 0 where the kernel does not tell.
+    """
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+        self._thread = threading.get_ident()
+        self._patches = [
+            patch.object(os, "posix_spawn", self._counting(os.posix_spawn, lambda pid, _: pid)),
+            patch.object(Popen, "__init__", self._counting(Popen.__init__, lambda _, popen: popen.pid)),
+        ]
+
+    def __enter__(self) -> Self:
+        for each in self._patches:
+            each.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for each in self._patches:
+            each.stop()
+
+    def _counting(self, spawn: Callable[..., Any], pid_of: Callable[[Any, Any], int]) -> Callable[..., Any]:
+        @wraps(spawn)
+        def counted(first: Any, *args: Any, **options: Any) -> Any:
+            before = time.monotonic() - _kept_waiting()
+            answer = spawn(first, *args, **options)
+            if threading.get_ident() == self._thread:
+                lasted = time.monotonic() - _kept_waiting() - before
+                self.waited += min(lasted, _kept_waiting(str(pid_of(answer, first))))
+            return answer
+
+        return counted
+
+
+def _kept_waiting(who: str = "thread-self") -> float:
+    """Seconds for which this thread, or a process, was ready and others had the processor."""
     try:
-        with open("/proc/thread-self/schedstat", "rb") as file:
+        with open(f"/proc/{who}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
     except (OSError, IndexError):
         return 0.0

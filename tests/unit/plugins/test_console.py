@@ -1,5 +1,6 @@
 import asyncio
 import os
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from xqute.plugins.console import Console
 from xqute.plugins.console import plugin as console_plugin
 from xqute.plugins.console.bar import Bar
 from xqute.plugins.console.lines import Lines
-from xqute.plugins.console.moment import Closing, Moment, Pace
+from xqute.plugins.console.moment import Closing, Moment, Pace, Told
 from xqute.plugins.console.terminal import Terminal, plain
 from xqute.report import Stats
 from xqute.states import JobStatus, Reason
@@ -344,6 +345,28 @@ def test_numbers_do_not_leave_the_screen_when_it_is_narrow():
     bar.close(Closing(Moment({JobStatus.FINISHED: 3000}, 0, pace), [], "", "/here"))
 
     assert "4000 queued · 3000 …" in written(out)
+
+
+@pytest.mark.parametrize(("width", "has_stderr"), [(40, False), (60, False), (80, True), (200, True)])
+def test_the_reason_of_a_failure_is_never_cut(run, width, has_stderr):
+    out = RichConsole(file=StringIO(), width=width, force_terminal=True, no_color=True)
+    reason = "EXIT 1: ValueError: the header of the twelfth line is not one that we know"
+    job = run.failed_job("a title that is far too long for a narrow terminal, and for most others")
+    bar = Bar(out)
+    bar.leave()
+
+    told = [Told(job, reason, again=False, said="its last line")]
+    bar.close(Closing(Moment({JobStatus.FAILED: 1}, 0, Pace(Clock())), told, "", "/here"))
+
+    table = (
+        re.sub(r"\x1b\[[0-9;]*m", "", written(out))
+        .partition("failed jobs")[2]
+        .partition("job directories")[0]
+    )
+    assert set(reason.split()) <= set(table.split())
+    assert ("last line" in table) is has_stderr
+    assert "…" in table
+    assert max(map(len, table.splitlines())) <= width
 
 
 async def test_several_sessions_of_one_run_are_shown(run):

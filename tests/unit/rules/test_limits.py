@@ -61,6 +61,16 @@ def test_a_job_that_needs_more_than_there_is_is_refused_and_holds_nobody():
     assert str(choice.refused[1]) == "TOO_LARGE: needs cpus 5, and there is 4"
 
 
+def test_a_job_that_needs_more_than_there_is_is_refused_without_a_free_fork_too():
+    large = Kind(resources='{"cpus":5}')
+
+    choice = decide([SMALL, SMALL, large], room(forks=1))
+    none_free = decide([PLAIN, SMALL, large, large], room(forks=0))
+
+    assert (choice.taken, list(choice.refused)) == ([1], [3])
+    assert (none_free.taken, list(none_free.refused)) == ([], [3, 4])
+
+
 def test_several_that_lack_are_all_named():
     kind = Kind(resources='{"cpus":2,"mem":17179869184}')
     spare = Spare(9, 0, {"cpus": 2, "mem": 2**34}, {"cpus": 1, "mem": 2**32})
@@ -122,11 +132,12 @@ def needs(kind, total):
 def model(order, running, limits, spare):
     """What is taken and refused, job by job."""
     running, free = Counter(running), dict(spare.free)
-    taken, refused, barred, sharing = [], [], set(), False
-    for number, kind in enumerate(order, 1):
-        need = needs(kind, spare.total)
-        if any(need[name] > spare.total[name] for name in need):
-            refused.append(number)
+    taken, barred, sharing = [], set(), False
+    needed = [needs(kind, spare.total) for kind in order]
+    large = [any(need[name] > spare.total[name] for name in need) for need in needed]
+    refused = [number for number, is_large in enumerate(large, 1) if is_large]
+    for number, (kind, need) in enumerate(zip(order, needed, strict=True), 1):
+        if number in refused:
             continue
         sharing = sharing or bool(kind.key or need)
         most = limits.get(kind.key, kind.most or 99) if kind.key else 99
@@ -174,7 +185,7 @@ def test_the_choice_is_that_of_a_model_that_looks_at_each_job(situation):
 
     taken, refused = model(order, running, limits, spare)
     assert choice.taken == taken
-    assert list(choice.refused) == refused
+    assert sorted(choice.refused) == refused
 
 
 @given(situations())

@@ -16,8 +16,12 @@ from rich.text import Text
 from .moment import Closing, Moment, Told
 from .terminal import PATH_WIDTH, is_terminal, plain, write
 
-#: Of the closing table; the rest is for stderr.
+#: Of the closing table: what a column of words has at most, and at least where there is one more for stderr.
 COLUMN_WIDTH: Final = 40
+LEAST_WIDTH: Final = 20
+
+#: What lies beside the words of a column.
+_EDGE: Final = 3
 
 
 class Bar:
@@ -105,13 +109,17 @@ def _failures(closing: Closing, width: int) -> Table:
     rows = [[plain(word) for word in (told.job.title, told.reason, told.said)] for told in closing.failed]
     table = Table(box=box.SIMPLE_HEAD, title=Text("  failed jobs", "bold red"))
     table.title_justify = table.caption_justify = "left"
-    # The number is what one asks on by: it is never cut, the words are.
+    # The number is what one asks on by: it is never cut, and a reason goes on below; other words are cut.
     number = max(3, *(len(str(told.job.id)) for told in closing.failed))
-    words = max(8, min(COLUMN_WIDTH, (width - number - 16) // 3))
+    there = width - number - 4 * _EDGE - 1
+    with_stderr = there >= 3 * LEAST_WIDTH and any(said for _, _, said in rows)
+    words = max(8, min(COLUMN_WIDTH, there // 3))
     table.add_column("job", justify="right", no_wrap=True, width=number)
     table.add_column("title", no_wrap=True, max_width=words)
-    table.add_column("reason", no_wrap=True, max_width=words)
-    if any(said for _, _, said in rows):
+    table.add_column(
+        "reason", overflow="fold", max_width=words if with_stderr else max(8, there + _EDGE - words)
+    )
+    if with_stderr:
         table.add_column("last line on stderr", no_wrap=True, max_width=words)
     for told, row in zip(closing.failed, rows, strict=True):
         table.add_row(str(told.job.id), *map(Text, row[: len(table.columns) - 1]))
