@@ -285,6 +285,7 @@ class Xqute:
         self._driver.forget_stop()
         await self._driver.own()
         self._room.held = self._room.attended = True
+        self._driver.block = asyncio.current_task()
         await self._driver.start()
         return self
 
@@ -300,6 +301,7 @@ class Xqute:
             Halted: The run was stopped by a failure.
         """
         self._room.held = self._room.attended = False
+        self._driver.block = None
         if error is not None:
             cancelled = isinstance(error, asyncio.CancelledError)
             name = "cancelled" if cancelled else type(error).__name__

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from ..errors import Halted, MetadirError, StoreError
 from ..hooking import hook_of
@@ -17,7 +18,7 @@ from ..states import JobStatus
 from . import unawaited
 from .killer import Killer
 from .lifecycle import Lifecycle
-from .ownership import Ownership
+from .ownership import Hold, Ownership
 from .room import Room, StopReason
 from .run import Engine
 from .signals import end_as_signalled, listen
@@ -40,6 +41,7 @@ class Driver:
     ) -> None:
         """Nothing is opened or started yet; `inherit` gets to know the jobs of a run taken over."""
         self._ownership = ownership
+        ownership.let_go = self.let_go
         self._inherit = inherit
         self._room = room
         self._lifecycle = lifecycle
@@ -49,6 +51,8 @@ class Driver:
         self._opened = False
         self._declared = False  # the store knows the limits that were given
         self._opening = asyncio.Lock()
+        #: The task in whose `async with` this is.
+        self.block: asyncio.Task[Any] | None = None
         self._needed = 0  # how many wait for the end of the run, and for its report
         self._began: float | None = None
         #: What the last engine ended with, when it broke.
@@ -112,6 +116,24 @@ class Driver:
         finally:
             self._needed = max(0, self._needed - 1)  # 0: a signal ends the process
             await self.close()
+
+    async def let_go(self) -> Hold:
+        """Another of this process wants the run: it gets it where nobody works on it here."""
+        call = hook_of(self._room.plugins)
+        if call.direct if call is not None else self.block is asyncio.current_task():
+            return Hold.NEVER_ENDS
+        if (
+            call is not None
+            or self._room.held
+            or self._needed
+            or self._opening.locked()
+            or (self.running and self._room.going)
+        ):
+            return Hold.WORKS
+        if self.running and self._task is not None:
+            await asyncio.wait([self._task])  # it is about to end
+        await self.close()
+        return Hold.NONE
 
     async def close(self) -> None:
         """Let go of the run and the store, unless somebody still needs them."""
