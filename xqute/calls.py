@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, NoReturn, overload
 
 from .errors import OptionError
+from .functions import bind, own_options, refuse_as_task, refuse_generators, signature_of
 from .naming import Naming
 from .options import OPTION_NAMES, JobOptions, apply_options, refuse_unknown
 from .pickling import find_by_name, is_call_type, is_job_type, name_of
@@ -159,12 +159,12 @@ class Task:
 
     def __init__(self, fn: Callable[..., Any], options: Mapping[str, Any]) -> None:
         """Check function and options; see `task`."""
-        _refuse_as_task(fn)
+        refuse_as_task(fn)
         refuse_unknown(options, OPTION_NAMES | _OWN_OPTIONS, "task option")
         own = {name: options[name] for name in options if name in _OWN_OPTIONS}
         jobs = {name: options[name] for name in options if name not in _OWN_OPTIONS}
         apply_options(_DEFAULTS, jobs)
-        self._settle(fn, jobs, _own_options(fn, own), None)
+        self._settle(fn, jobs, own_options(fn, own), None)
 
     def _settle(
         self, fn: Callable[..., Any], jobs: Mapping[str, Any], own: Mapping[str, Any], cleanup: Any
@@ -175,7 +175,7 @@ class Task:
         self.name, self.version = own["name"], own["version"]
         self.reuse, self.fork = own["reuse"], own["fork"]
         self.cleanup_fn = cleanup
-        self._signature = _signature(fn)
+        self._signature = signature_of(fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Call:
         """A call of the function with these arguments; nothing runs.
@@ -183,7 +183,7 @@ class Task:
         Raises:
             TypeError: The function does not take these arguments.
         """
-        _bind(self._signature, self.name, args, kwargs)
+        bind(self._signature, self.name, args, kwargs)
         return Call(self, args, kwargs)
 
     def cleanup(self, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,7 +196,7 @@ class Task:
         >>> @build.cleanup
         ... def remove(job): ...
         """
-        _refuse_generators(fn)
+        refuse_generators(fn)
         self.cleanup_fn = fn
         return fn
 
@@ -268,7 +268,7 @@ def cmd(*argv: Any) -> Call:
     if not argv:
         raise OptionError("cmd() needs a program: cmd('sort', 'file')")
     for position, item in enumerate(argv):
-        if isinstance(item, (list, tuple, set, frozenset, dict)):
+        if isinstance(item, (list, tuple, set, frozenset, dict)) or hasattr(type(item), "__next__"):
             raise OptionError(
                 f"argument {position} of cmd() is a {type(item).__name__}, and an argument is one text:"
                 " put a * before it to give each of its items"
@@ -309,6 +309,18 @@ def as_call(thing: Any) -> Call:
     )
 
 
+def as_calls(things: Any, asked: str) -> list[Any]:
+    """Several things to push, as given to `asked`, such as "push_many()".
+
+    Raises:
+        OptionError: It is one, or nothing that has items.
+    """
+    if not isinstance(things, (str, bytes, Call)) and hasattr(type(things), "__iter__"):
+        return list(things)
+    known = f"[{things!r}]" if isinstance(things, (str, Call)) else "[…]"
+    raise OptionError(f"{asked} takes several calls, not {shown_value(things)}: give a list of them: {known}")
+
+
 def calls_of(fn: Any, *iterables: Iterable[Any]) -> list[Call]:
     """One call of a function or task per item, as in `map(fn, *iterables)`.
 
@@ -325,66 +337,14 @@ def _maker(fn: Any) -> Callable[..., Call]:
     """What makes calls of a function, and checks their arguments."""
     if isinstance(fn, Task):
         return fn
-    _refuse_generators(fn)
-    signature, name = _signature(fn), short_name(fn)
+    refuse_generators(fn)
+    signature, name = signature_of(fn), short_name(fn)
 
     def make(*args: Any, **kwargs: Any) -> Call:
-        _bind(signature, name, args, kwargs)
+        bind(signature, name, args, kwargs)
         return Call(fn, args, kwargs)
 
     return make
-
-
-# Checking functions
-
-
-def _refuse_as_task(fn: Any) -> None:
-    if isinstance(fn, Task):
-        raise OptionError(f"{fn!r} is a task already; call.options(…) gives one call other options")
-    if not callable(fn):
-        raise OptionError(
-            f"@task needs a function, not {shown_value(fn)}; options have names: @task(retries=2)"
-        )
-    if inspect.isclass(fn):
-        raise OptionError(f"@task needs a function, and {fn.__qualname__} is a class")
-    _refuse_generators(fn)
-
-
-def _refuse_generators(fn: Any) -> None:
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise OptionError(
-            f"{short_name(fn)} is a generator function: what it yields can't be kept;"
-            " let it return a list, or make a call per item"
-        )
-
-
-def _own_options(fn: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the task itself, with their defaults."""
-    own = {"name": short_name(fn), "version": "", "reuse": False, "fork": True, **given}
-    if not isinstance(own["name"], str) or not own["name"] or not own["name"].isprintable():
-        raise OptionError(f"name={own['name']!r}: a task's name is a word to find its jobs by")
-    if isinstance(own["version"], bool) or not isinstance(own["version"], (str, int, float)):
-        raise OptionError(f"version={own['version']!r}: give a number or a text")
-    for name in ("reuse", "fork"):
-        if not isinstance(own[name], bool):
-            raise OptionError(f"{name}={own[name]!r} must be True or False")
-    return {**own, "version": str(own["version"])}
-
-
-def _signature(fn: Any) -> inspect.Signature | None:
-    try:
-        return inspect.signature(fn)
-    except (ValueError, TypeError):
-        return None  # some builtins do not tell
-
-
-def _bind(signature: inspect.Signature | None, name: str, args: Any, kwargs: Any) -> None:
-    if signature is None:
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"{name}(): {error}") from None
 
 
 def _blank_task() -> Task:

@@ -145,6 +145,11 @@ class Job(JobState):
         return path
 
     @property
+    def cwd(self) -> str:
+        """The working directory it begins in."""
+        return self.call.options.cwd or self.pushed_at or self._keeper.cwd
+
+    @property
     def lock_file(self) -> Path:
         """The scheduler's id of the job and a newline, while the scheduler may have it."""
         return self.metadir / metadir.LOCK
@@ -320,7 +325,7 @@ class Job(JobState):
         script = wrapper.Script(
             directory=self.directory,
             argv=self.call.argv,
-            cwd=options.cwd or self.pushed_at or self._keeper.cwd,
+            cwd=self.cwd,
             exports=self.exports(),
             start=self.start,
             whose=self.identity,

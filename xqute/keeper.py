@@ -231,7 +231,9 @@ class JobKeeper:
     async def wait(self, job: Job) -> None:
         """Return when the job has ended and that is durable."""
         need_same_loop(self._loop)
-        if not self._is_ours(job):
+        if job._keeper is not self:  # noqa: SLF001  of another Xqute, which may have another store
+            await job._keeper.wait(job)  # noqa: SLF001
+        elif not self._is_ours(job):
             await self._follow(job)
         elif not (job.status.final and self._lifecycle.recorder.settled(job)):
             await self._driver.wait(job)
@@ -256,8 +258,9 @@ class JobKeeper:
         return job.status is JobStatus.KILLED
 
     async def _see_adopted(self, job: Job) -> None:
-        """It may have ended while nobody watched: that was its end then."""
+        """It may have ended while nobody watched: that was its end then. And `on_init` is the first hook."""
         await self._driver.own()
+        await self._driver.see_begun()
         if self._driver.running and job.id in self._room.live:
             with suppress(TimeoutError):
                 async with asyncio.timeout(KILL_BOUND_SECONDS):

@@ -4,6 +4,7 @@
 <metadir>/
 ├── .gitignore                  *
 ├── xqute.db                    the default store
+├── .store/                     which store these directories are of
 ├── .places/                    with which Python, and where, calls were pushed
 └── <id>/                       0700, made when the job is first handed to a scheduler
     ├── job.wrapped.<scheduler> the engine

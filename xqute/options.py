@@ -9,10 +9,10 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any, Final
 
 from .amounts import OWN, Amount, amount, at, named, number, settled, size
@@ -75,6 +75,12 @@ class JobOptions:
         """What an attempt (from 1) takes, by name, with `time`; what was not said is left out."""
         own = ((name, getattr(self, name)) for name in OWN)
         return {name: at(given, attempt) for name, given in (*own, *self.resources) if given}
+
+    @property
+    def takes(self) -> Sequence[str]:
+        """The names of what it takes, with `time`, as far as it was said."""
+        own = ((name, getattr(self, name)) for name in OWN)
+        return [name for name, given in (*own, *self.resources) if given]
 
     @property
     def grows(self) -> bool:
@@ -224,19 +230,32 @@ def whole(name: str, value: Any) -> int:
     if number < 0 and name != "priority":
         msg = f"{name}={value!r} must not be negative"
         raise OptionError(msg)
+    if not -_MOST <= number < _MOST:
+        raise OptionError(f"{name}={value!r} is out of bounds: give one of less than 2**63")
     return number
 
 
+#: What a store can keep.
+_MOST: Final = 2**63
+
+
 def text(name: str, value: Any) -> str:
-    """A text without NUL, which no command and no environment can carry."""
-    if getattr(type(value), "__xqute_call__", False) or getattr(type(value), "__xqute_job__", False):
-        msg = f"{name} can't be a call or a job: results are given to arguments of calls and of cmd() only"
-        raise OptionError(msg)
+    """A text without NUL, which no command and no environment can carry; numbers and paths are texts."""
+    _refuse_result(name, value)
+    if not isinstance(value, (str, bytes, os.PathLike, Number)):
+        nothing = "; leave it out to set nothing" if value is None else ""
+        raise OptionError(f"{name}={value!r} is no text: give a str, bytes, a number or a path{nothing}")
     shown = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
     if "\0" in shown:
         msg = f"{name} contains a NUL character, which no program can be given"
         raise OptionError(msg)
     return shown
+
+
+def _refuse_result(name: str, value: Any) -> None:
+    if getattr(type(value), "__xqute_call__", False) or getattr(type(value), "__xqute_job__", False):
+        msg = f"{name} can't be a call or a job: results are given to arguments of calls and of cmd() only"
+        raise OptionError(msg)
 
 
 def strategy(name: str, value: Any) -> JobErrorStrategy:
@@ -253,7 +272,26 @@ def _optional_seconds(name: str, value: Any) -> float | None:
 
 
 def _path(name: str, value: Any) -> str | None:
-    return None if value is None else os.path.abspath(text(name, value))
+    if value is None:
+        return None
+    _refuse_result(name, value)
+    if callable(getattr(value, "fileno", None)):
+        path = getattr(value, "name", None)
+        named = f", {path!r}" if isinstance(path, str) and os.path.isfile(path) else ""
+        raise OptionError(
+            f"{name} can't be an open file: give its path{named}; the job opens it itself, where it runs"
+        )
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise OptionError(f"{name}={value!r} must be a path: a str, bytes or a Path{_INSTEAD.get(name, '')}")
+    return os.path.abspath(text(name, value))
+
+
+#: What takes the place of what `subprocess` can be told.
+_INSTEAD: Final[Mapping[str, str]] = {
+    "stdin": "; a job reads nothing unless it is given the path of a file",
+    "stdout": "; what a job prints is kept anyway: `await job`, job.stdout_file",
+    "stderr": "; what a job says there is kept anyway: job.stderr_file",
+}
 
 
 def _env(name: str, value: Any) -> tuple[tuple[str, str], ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import os
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from types import FunctionType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple
 
 from .errors import OptionError
@@ -30,6 +31,13 @@ ARGS_LIMIT: Final = 16 * 1024 * 1024
 
 _PROTOCOL: Final = 5
 _PLAIN: Final = frozenset({str, int, float, bool, type(None), bytes, tuple, list, dict})
+_GIVE_A_LIST: Final = "it would give its items in the job's process, where a call is inert: give a list"
+#: What has no items yet, and so none of the calls that are to run first; and what says so.
+_NOTHING_YET: Final[Mapping[type, str]] = {
+    **dict.fromkeys((map, itertools.starmap, GeneratorType, AsyncGeneratorType), _GIVE_A_LIST),
+    **dict.fromkeys((type({}.keys()), type({}.values()), type({}.items())), _GIVE_A_LIST),
+    CoroutineType: "await it first, and give what came of it",
+}
 #: What pickling raises: objects may pickle themselves, so by now it runs strangers' code.
 _CAN_NOT_PICKLE: Final = (Exception,)
 
@@ -146,6 +154,8 @@ class _Needs:
         """The number of a need; None for everything else. Called for every object in a pickle."""
         kind = type(thing)
         if kind in _PLAIN or not (is_call_type(kind) or is_job_type(kind)):
+            if kind in _NOTHING_YET:
+                raise pickle.PicklingError(_NOTHING_YET[kind])
             return None
         key = key_of(thing)
         number = self.numbers.get(key)
@@ -190,6 +200,20 @@ def _culprit(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     return "its arguments can't be pickled"
 
 
+def _held_by_method(what: Any) -> str:
+    """What keeps a method from being pushed: its object goes along; empty when it is not that."""
+    holds = getattr(what.__self__, "__dict__", {}) if isinstance(what, MethodType) else {}
+    for name, value in holds.items():
+        try:
+            _pickle(value)
+        except _CAN_NOT_PICKLE:
+            return (
+                f"a method takes its object along, and self.{name} ({type(value).__name__}) can't be "
+                "pickled: push a function, and give it what it needs"
+            )
+    return ""
+
+
 def _sentence(error: BaseException) -> str:
     lines = str(error).splitlines()
     return printable(lines[0])[:300] if lines else type(error).__name__
@@ -214,9 +238,8 @@ def target_of(what: Any) -> str | dict[str, str]:
     try:
         pickled = _pickle(what)
     except _CAN_NOT_PICKLE as error:
-        raise OptionError(
-            f"can't push {what!r}: the function can't be pickled: {_sentence(error)}"
-        ) from error
+        told = _held_by_method(what) or f"the function can't be pickled: {_sentence(error)}"
+        raise OptionError(f"can't push {what!r}: {told}") from error
     if pickled.needs:
         raise OptionError(f"can't push {what!r}: the function holds a call or a job: give it as an argument")
     _refuse_large(repr(what), "the function and what it holds", pickled)

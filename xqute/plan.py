@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, Final, NamedTuple, cast
 
 from .calls import Call, as_call
-from .errors import CycleError
+from .errors import CycleError, OptionError
 from .levels import Levels
 from .names import Names
 from .options import JobOptions
@@ -64,12 +64,14 @@ class Plan(NamedTuple):
             other a node. In the order of the ids that they have or get: jobs first.
         roots: The nodes of the calls that were pushed, one for each.
         unmatched: Why some nodes have no digest; a few sentences.
+        jobs: Those that nodes need, as they were given; in plain values only their numbers are left.
     """
 
     nodes: list[Node]
     groups: list[tuple[int, ...]]
     roots: list[int]
     unmatched: Sequence[str] = ()
+    jobs: Sequence[Any] = ()
 
     def as_document(self) -> dict[str, Any]:
         """It in plain values."""
@@ -117,6 +119,24 @@ def plan(
     return _Planner(roots, Levels(base, given or {}), place).plan()
 
 
+def refuse_strangers(jobs: Iterable[Any], token: str) -> None:
+    """Raise when one of these jobs is of another store: its number would be that of some other job here.
+
+    Args:
+        jobs: As they stand in calls.
+        token: Of the store in which what needs them will be; empty: that is not known yet.
+
+    Raises:
+        OptionError: One is.
+    """
+    for job in jobs:
+        if token and job.mark != f"{token}-{job.id}":
+            raise OptionError(
+                f"{job} is a job of another store (see {job.directory}), so nothing here can need it:"
+                " await it first, and give its result"
+            )
+
+
 class _Open(NamedTuple):
     """A call on the way down: what it needs comes first.
 
@@ -161,6 +181,7 @@ class _Planner:
         self._nodes: list[Node] = []
         self._groups: dict[tuple[int, ...], _Group] = {_NOTHING.members: _NOTHING}
         self._after: dict[tuple[Any, ...], tuple[int, ...]] = {}  # needs that were walked as a whole
+        self._jobs: dict[Any, None] = {}
         self._names = Names()
         self._targets: dict[int, str | dict[str, str]] = {}  # by the ids of functions
         self._functions: dict[int, str | Formless] = {}  # the same
@@ -172,7 +193,7 @@ class _Planner:
             if root not in self._numbers:
                 self._walk(root)
         roots = [self._numbers[root] for root in self._roots]
-        return Plan(self._nodes, list(self._groups)[1:], roots, tuple(self._unmatched))
+        return Plan(self._nodes, list(self._groups)[1:], roots, tuple(self._unmatched), tuple(self._jobs))
 
     def _walk(self, root: Call) -> None:
         first = len(self._nodes)
@@ -244,7 +265,10 @@ class _Planner:
         return group
 
     def _member(self, need: Any) -> int:
-        return -int(need.id) if is_job_type(type(need)) else self._numbers[need]
+        if not is_job_type(type(need)):
+            return self._numbers[need]
+        self._jobs[need] = None
+        return -int(need.id)
 
     def _identity(self, member: int) -> str:
         return self._nodes[member].digest if member >= 0 else _of_job(-member)

@@ -13,13 +13,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from simplug import Simplug, SimplugException, SimplugImpl, SimplugWrapper
+from simplug import NoSuchHookSpec, Simplug, SimplugException, SimplugImpl, SimplugWrapper
 
 from .errors import OptionError, Reject
 from .hooking import HookCall
+from .options import unknown
 from .settings import HOOK_BLOCKS_SECONDS, HOOK_MAX_SECONDS, HOOK_SLOW_SECONDS
 
 if TYPE_CHECKING:
@@ -78,6 +80,16 @@ class Hooks:
 HOOK_NAMES: Final = tuple(name for name in vars(Hooks) if name.startswith("on_"))
 
 
+class _Manager(Simplug):
+    """Names the nearest hook where there is none of a name."""
+
+    def impl(self, hook: Callable[..., Any]) -> SimplugImpl:
+        try:
+            return super().impl(hook)
+        except NoSuchHookSpec as exc:
+            raise OptionError(unknown("hook", hook.__name__, HOOK_NAMES)) from exc
+
+
 def _declare(manager: Simplug) -> Simplug:
     for name in HOOK_NAMES:
         manager.spec(getattr(Hooks, name))
@@ -85,7 +97,7 @@ def _declare(manager: Simplug) -> Simplug:
 
 
 #: The plugin manager all plugins meet at; `Simplug("xqute")` is the same object.
-simplug: Final = _declare(Simplug("xqute"))
+simplug: Final = _declare(_Manager("xqute"))
 
 
 class Implementation(NamedTuple):
@@ -96,7 +108,7 @@ class Implementation(NamedTuple):
 
 
 class Plugins:
-    """The plugins of one producer: its own, then those registered for all.
+    """The plugins of one producer: its own, then those registered for all. One that is both is its own.
 
     A raising hook is logged with its plugin's name; other plugins and the job go on. One that takes
     more than 10 s is named, one that takes more than 60 s is cancelled.
@@ -106,14 +118,15 @@ class Plugins:
         """Register a producer's own plugins.
 
         Raises:
-            OptionError: One implements a hook with other arguments, or two have one name.
+            OptionError: One implements a hook with other arguments, can't be imported or made, or two have
+                one name.
         """
         # Simplug keeps one object per name; this one is nobody else's, so it is made past that.
         self._own: Simplug = object.__new__(Simplug)
         self._own.__init__("xqute")  # type: ignore[misc]
         _declare(self._own)
         try:
-            for plugin in own:
+            for plugin in map(_imported, own):
                 _refuse_bare_hooks(plugin)
                 self._own.register(plugin)
         except SimplugException as exc:
@@ -125,10 +138,9 @@ class Plugins:
 
     def collect(self) -> None:
         """Look again at what is registered; done whenever an engine starts."""
-        wrappers = [
-            *self._own.get_enabled_plugins().values(),
-            *simplug.get_enabled_plugins().values(),
-        ]
+        wrappers = list(self._own.get_enabled_plugins().values())
+        # equal are wrappers of the same object
+        wrappers += [shared for shared in simplug.get_enabled_plugins().values() if shared not in wrappers]
         wrappers.sort(key=lambda wrapper: wrapper.priority)
         self._table = {name: tuple(self._find(name, wrappers)) for name in HOOK_NAMES}
 
@@ -140,9 +152,10 @@ class Plugins:
         """A class whose hooks take `self` is instantiated once, not at each call."""
         if not (hook.has_self and wrapper.is_class):
             return hook
-        plugin = wrapper.plugin
-        instance = self._instances.setdefault(id(plugin), plugin())
-        bound: Callable[..., Any] = hook.__get__(instance)
+        made = self._instances
+        if id(wrapper.plugin) not in made:
+            made[id(wrapper.plugin)] = _made(wrapper)
+        bound: Callable[..., Any] = hook.__get__(made[id(wrapper.plugin)])
         return bound
 
     def has(self, hook: str) -> bool:
@@ -177,6 +190,26 @@ class Plugins:
         except Exception:
             log.exception("%s raised; the job and the other plugins go on", who)
         return None
+
+
+def _imported(plugin: Any) -> Any:
+    """A module that was given by its name."""
+    if not isinstance(plugin, str):
+        return plugin
+    try:
+        return import_module(plugin)
+    except ImportError as exc:
+        msg = f"plugin {plugin!r}, a text, is the name of a module, which can't be imported: {exc}"
+        raise OptionError(msg) from exc
+
+
+def _made(wrapper: SimplugWrapper) -> Any:
+    """An object of a class."""
+    try:
+        return wrapper.plugin()
+    except TypeError as exc:
+        msg = f"plugin {wrapper.name!r} is a class that can't be made into an object: {exc}; give an object"
+        raise OptionError(msg) from exc
 
 
 def _refuse_bare_hooks(plugin: Any) -> None:

@@ -24,11 +24,11 @@ from .arguments import (
     runs_here,
     statuses,
 )
-from .calls import Call, calls_of
+from .calls import Call, as_calls, calls_of
 from .completing import in_order_of_end
 from .engine import unawaited
 from .engine.room import StopReason
-from .errors import OptionError
+from .functions import refuse_arguments
 from .hooking import refuse_in_hook
 from .job import Job
 from .metadir import prepare_root
@@ -127,6 +127,7 @@ class Xqute:
         self._loop = need_loop()
         self._options = self._take_defaults(options, job_error_strategy, job_num_retries)
         self.scheduler = make_scheduler(scheduler, options, ARGUMENTS | DEFAULTABLE)
+        self.scheduler.check_resources(self._options.takes)
         self.scheduler.forks = forks(scheduler_forks, self.scheduler)
         self.scheduler.prescript = scheduler_prescript
         self.scheduler.postscript = scheduler_postscript
@@ -154,7 +155,7 @@ class Xqute:
 
     # Pushing
 
-    async def push(self, call: Pushable, **options: Any) -> Job:
+    async def push(self, call: Pushable, *misplaced: Never, **options: Any) -> Job:
         """Accept a command (a list is an argv, a str is a shell line), a call, or a function.
 
         A call comes with all calls in it, as a tree: all of its jobs are accepted, or none.
@@ -163,6 +164,7 @@ class Xqute:
 
         Args:
             call: What to run.
+            *misplaced: Refused: a function has its arguments in its call, a command in its list.
             **options: `priority, retries, retry_delay, timeout, grace, env, cwd, stdin, stdout,
                 stderr, title, user, tags, error_strategy, cpus, mem, gpus, time, resources, limit`.
 
@@ -171,6 +173,7 @@ class Xqute:
             CycleError: A call needs itself.
             StoreError: It could not be kept.
         """
+        refuse_arguments(call, misplaced, options)
         return (await self.push_many((call,), **options))[0]
 
     async def push_many(self, calls: Iterable[Pushable], **options: Any) -> list[Job]:
@@ -179,20 +182,20 @@ class Xqute:
         Calls that stand in several of them are one job each.
         """
         need_same_loop(self._loop)
-        if isinstance(calls, (str, bytes, Call)):
-            raise OptionError(f"push_many() takes several calls: give a list of them, or push({calls!r})")
-        planned = self._pusher.plan(list(calls), self._options, options)
+        planned = self._pusher.plan(as_calls(calls, "push_many()"), self._options, options)
         if not planned.nodes:
             return []
         await self._driver.own()
         jobs = await self._pusher.push(planned)
         self._keeper.pushed += jobs
         if not self._driver.running:
-            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs))
+            stopped = "" if self._room.stop is None else str(self._room.stop)
+            unawaited.pushed(self._keeper.root, sum(not job.done() for job in jobs), stopped)
         return jobs
 
     async def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Job]:
         """Push a call for each item, as the built-in `map` makes them; one transaction."""
+        refuse_arguments(fn, (), options)
         return await self.push_many(calls_of(fn, *iterables), **options)
 
     async def set_limit(self, name: str, most: int | None) -> None:

@@ -19,7 +19,7 @@ from .keeper import JobKeeper
 from .missing import refuse_removed, removed_and_needed
 from .options import JobOptions, apply_options, limited, needs_text, settle_options
 from .pickling import is_need, place, write_place
-from .plan import Node, Plan, plan
+from .plan import Node, Plan, plan, refuse_strangers
 from .rules.definition import plain_digest
 from .settings import TROUBLE_MIN_SECONDS
 from .store import NOTHING, Draft
@@ -56,7 +56,7 @@ class Pusher:
         """The jobs that calls become.
 
         Raises:
-            OptionError: A call or an option is not usable.
+            OptionError: A call or an option is not usable, or a job of another store is needed.
             GraphError: The calls can't be a tree.
         """
         if all(map(_is_plain, calls)):
@@ -68,6 +68,7 @@ class Pusher:
         for told in set(made.unmatched) - self._told:
             self._told.add(told)
             log.warning("%s", told)
+        refuse_strangers(made.jobs, self._keeper.token)
         return made
 
     def _place_of_this_program(self) -> str:
@@ -80,6 +81,7 @@ class Pusher:
 
         What an earlier session did of it is found again.
         """
+        refuse_strangers(planned.jobs, self._keeper.token)  # which was not known before the store was open
         planned = self._limited(planned)
         heritage = self._keeper.heritage
         if not heritage.any:
@@ -212,8 +214,6 @@ class Pusher:
                 log.warning("what %s asks for can't be stored now, and is tried again: %s", asker, exc)
                 await asyncio.sleep(TROUBLE_MIN_SECONDS)
 
-    # Both
-
     async def _accept(
         self, parts: _Parts, asker: Job | None = None, newest: Mapping[str, int] = NOTHING
     ) -> list[Job]:
@@ -262,7 +262,9 @@ class Pusher:
     def _limited(self, planned: Plan) -> Plan:
         """The same, where calls of a task that the store has a limit for know it; a limit has one number."""
         sharing = self._room.sharing
-        sharing.say({id(node.work.options): node.work.options for node in planned.nodes}.values())
+        said = {id(node.work.options): node.work.options for node in planned.nodes}.values()
+        self._room.scheduler.check_resources(dict.fromkeys(name for one in said for name in one.takes))
+        sharing.say(said)
         if not sharing.numbers:
             return planned
         return planned._replace(nodes=[_under_limit(node, sharing.numbers) for node in planned.nodes])
@@ -393,8 +395,6 @@ def _under_limit(node: Node, keys: Collection[str]) -> Node:
 
 def _is_plain(call: Any) -> bool:
     """Whether it is a command without calls in it."""
-    if isinstance(call, str):
-        return True
-    return isinstance(call, (list, tuple)) and not any(
-        isinstance(word, Call) or is_need(word) for word in call
+    return isinstance(call, str) or (
+        isinstance(call, (list, tuple)) and not any(isinstance(word, Call) or is_need(word) for word in call)
     )

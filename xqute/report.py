@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import finalize
 
 from .amounts import shown
 from .job import Job
@@ -47,12 +48,18 @@ _BLAMED = 10
 
 
 def mention_failures(jobs: Iterable[Job]) -> None:
-    """Say that jobs failed, where nobody asked how they ended: nobody would ever know."""
+    """Say once that jobs failed, where nobody asked how they ended: nobody would ever know."""
     failed = [job for job in jobs if job.status is JobStatus.FAILED and not job.seen]
     if failed:
+        _note_seen(failed)
         told = "; ".join(f"{job}: {job.reason}" for job in failed[:_MENTIONED])
         more = f"; and {len(failed) - _MENTIONED} more" if len(failed) > _MENTIONED else ""
         log.warning("%s job(s) failed: %s%s; `xqute why` tells more", len(failed), told, more)
+
+
+def _note_seen(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        job.seen = True
 
 
 def crowded(root: str, count: int) -> str:
@@ -82,9 +89,36 @@ class Use(NamedTuple):
         return None if self.limit is None else max(0, self.limit - self.used)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+#: What tells whoever looks at it that jobs failed.
+_TELLING = frozenset({"counts", "failures"})
+
+
+class _Watched:
+    """A report whose reader was told of the jobs that failed."""
+
+    __slots__ = ("__weakref__", "_failed")
+
+    if not TYPE_CHECKING:  # or a checker would believe that there is whatever is asked for
+
+        def __getattribute__(self, name: str) -> Any:
+            """Who looks at what tells of failures has asked for them."""
+            if name in _TELLING:
+                _note_seen(getattr(self, "_failed", ()))  # a copy has none
+            return super().__getattribute__(name)
+
+    def watch(self, failed: Sequence[Job], *, alone: bool) -> None:
+        """Note which jobs it tells of; `alone`: nothing else will, so a report that goes unread does."""
+        object.__setattr__(self, "_failed", failed)
+        if alone and failed:
+            finalize(self, mention_failures, failed)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report(_Watched):
     """How a run stands when its engine ended.
+
+    Failed jobs that nobody asked about are named in one warning when it is dropped and nobody looked at
+    its `counts`, `failures` or `ok`, nor printed it.
 
     Attributes:
         counts: Jobs of the run by status; statuses without jobs are left out.
@@ -116,6 +150,11 @@ class Report:
     def ok(self) -> bool:
         """Whether every job ended well."""
         return all(status.well for status in self.counts)
+
+    def __repr__(self) -> str:
+        """All of it, for debuggers; asyncio asks for it too, so that this alone is no look at it."""
+        shown = (f"{each.name}={object.__getattribute__(self, each.name)!r}" for each in fields(self))
+        return f"Report({', '.join(shown)})"
 
     def __str__(self) -> str:
         """One line for people, and one per failure."""

@@ -7,7 +7,7 @@ import inspect
 import shutil
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
@@ -97,6 +97,13 @@ class Scheduler(ABC):
             loose = [name for name in options if not name.startswith(cls.option_prefixes or ("\0",))]
             refuse_unknown(loose, cls.options, f"option of scheduler {cls.name!r},")
         return dict(options)
+
+    def check_resources(self, names: Iterable[str]) -> None:  # noqa: B027  most take all
+        """Refuse what no job may ask for: called with the names when jobs are pushed, and for all of a run.
+
+        Raises:
+            OptionError: It is not known here, or one of its own options says it already.
+        """
 
     # The three that must be written
 
@@ -203,14 +210,20 @@ class Scheduler(ABC):
         """The path of one of its commands, as configured.
 
         Raises:
-            BackendUnavailable: It is not on PATH.
+            BackendUnavailable: It is not on PATH, or not where it was given.
         """
-        given = str(self.config.get(name, default))
-        found = shutil.which(given)
+        given = self.config.get(name)
+        found = shutil.which(str(given or default))
         if found is None:
-            msg = f"scheduler {self.name!r}: {given!r} is not on PATH; give its path with {name}="
-            raise BackendUnavailable(msg, scheduler=self.name)
+            told = f"{default!r} is not on PATH; give its path with {name}="
+            told = told if given is None else no_program(name, given)
+            raise BackendUnavailable(f"scheduler {self.name!r}: {told}", scheduler=self.name)
         return found
+
+
+def no_program(name: str, given: Any) -> str:
+    """What is to be said of an option that names no program."""
+    return f"{name}={str(given)!r} is no program that can be run here"
 
 
 def _nobody_listens(jobs: Sequence[Job]) -> None:

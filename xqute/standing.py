@@ -33,7 +33,7 @@ async def report_of(room: Room, keeper: JobKeeper, driver: Driver) -> Report:
     counts = _counts(room)
     failed = Query(run=room.run, statuses=[JobStatus.FAILED], limit=REPORT_FAILURES)
     rows = await room.store.page(failed) if JobStatus.FAILED in counts else []
-    return Report(
+    report = Report(
         counts,
         [Failure.of(keeper.load(row)) for row in rows if row.id in keeper.known],
         driver.seconds,
@@ -46,6 +46,9 @@ async def report_of(room: Room, keeper: JobKeeper, driver: Driver) -> Report:
         await driver.crowd(),
         room.root,
     )
+    unasked = [job for job in keeper.known.values() if job.status is JobStatus.FAILED and not job.seen]
+    report.watch(unasked, alone=not room.held)  # leaving a block tells of all that failed in it
+    return report
 
 
 def raise_what_happened(room: Room, driver: Driver) -> None:

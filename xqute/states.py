@@ -1,8 +1,7 @@
 """The words of a job's life, and the one table that moves it.
 
-`TRANSITIONS` is the state machine: (status, event) → (next status, hook). An event that the table
-does not list for a status is late news: it is logged and changes nothing. The page of states in the
-documentation is printed from it.
+`TRANSITIONS` is the state machine: (status, event) → (next status, hook). An event that it does not list
+for a status is late news: it is logged and changes nothing. `docs/states.md` is printed from it.
 """
 
 from __future__ import annotations
@@ -392,8 +391,10 @@ class Answer(NamedTuple):
         presence: Whether it is there.
         reason: For GONE, how it ended, where the scheduler knows; for PENDING, why it waits.
         owed: For GONE, that its scheduler is about to know how it ended.
+        said: For GONE without a reason, all that its scheduler says of the end, as a sentence begins.
     """
 
     presence: Presence
     reason: Reason | None = None
     owed: bool = False
+    said: str = ""

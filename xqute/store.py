@@ -195,6 +195,15 @@ class Store(ABC):
     #: A random word made with the store; part of the mark in each job's environment.
     token: str
 
+    #: The file it is in, absolute; empty where it is in none.
+    path: str = ""
+
+    #: Whether it outlives the process that made it.
+    lasting: bool = True
+
+    def begin_after(self, id: int) -> None:  # noqa: B027  most stores last
+        """Give no id up to this one. Asked only of a store that does not last, before its first job."""
+
     @abstractmethod
     async def open(self) -> None:
         """Make or migrate what is there; harmless when it is open.

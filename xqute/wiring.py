@@ -60,7 +60,8 @@ def wire(
     lifecycle = Lifecycle(room)
     killer = Killer(room, lifecycle)
     ownership = Ownership(room, owner, wish)
-    driver = Driver(room, lifecycle, killer, ownership, inherit=keeper.inherit, root=root)
+    jobs = keeper.known.values
+    driver = Driver(room, lifecycle, killer, ownership, inherit=keeper.inherit, jobs=jobs, root=root)
     keeper.meet(room, lifecycle, killer, ownership, driver)
     pusher = Pusher(room, lifecycle, keeper, driver.begin)
     builder = Builder(room, keeper, pusher, driver.own, calls)

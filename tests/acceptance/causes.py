@@ -375,6 +375,18 @@ async def it_was_asked_to_stop_and_goes_on(stage):
         await killing
 
 
+@waits("KILLING", r"asked to stop by request: .*Unable to contact", "tries again by itself", where=("slurm",))
+async def it_was_asked_to_stop_and_its_scheduler_can_not_be_asked(stage):
+    async with stage.xqute() as xqute:
+        job = await xqute.push(stage.stays())
+        await stage.there()
+        mend = stage.place.cluster.fault("fail", verbs=["cancel"])
+        killing = asyncio.create_task(job.kill())
+        yield job
+        mend()
+        await killing
+
+
 # Ended by its own
 
 
@@ -480,7 +492,7 @@ async def the_cluster_forgets_it(stage):
         yield job
 
 
-@ends("LOST", r"LOST: the scheduler does not have it any more", "run it again", where=("slurm",))
+@ends("LOST", r"LOST: Slurm says FAILED \(JobLaunchFailure\)", "give it more with mem=", where=("slurm",))
 async def its_wrapper_is_killed_at_the_cluster(stage):
     async with stage.xqute() as xqute:
         job = await xqute.push(stage.stays())

@@ -268,6 +268,15 @@ async def top() -> list[int]:
 
 
 @task
+def overlapping() -> list[int]:
+    """What it needs next depends on what came of the first, and is in part the same."""
+    job = current_job()
+    mark("top", f"{job.id} {job.start} {job.attempt}")
+    first = job.require([leaf(1), leaf(2)])
+    return [*first, *job.require([leaf(2), leaf(first[0])]), *job.require([leaf(1), leaf(1)])]
+
+
+@task
 def need_gated(name: str) -> list[str]:
     mark("order", f"need {name}")
     return current_job().require([gated(name)])
@@ -340,3 +349,11 @@ def buffer(size: int) -> dict:
 @task
 def returns_call():
     return buffer(1)
+
+
+@task
+async def require_of_another_store(metadir: str) -> Any:
+    from xqute import Xqute
+
+    xqute = Xqute(job_metadir=metadir)
+    return await current_job().require([show(await xqute.push("echo of an inner store"))])

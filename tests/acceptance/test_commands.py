@@ -4,10 +4,13 @@ import hashlib
 import os
 import resource
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from xqute import JobFailed, JobStatus, OptionError, ResultTooLarge
+from xqute.rules.remedies import remedy
 
 SHOW = [
     sys.executable,
@@ -160,6 +163,76 @@ async def test_a_command_that_does_not_exist_fails_with_127_and_says_so(run_one)
     assert job.rc == 127
     with pytest.raises(JobFailed, match="command not found: no-such-program"):
         await job
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write_program(text):
+    program = Path("program")
+    program.write_text(text, newline="")
+    program.chmod(0o755)
+
+
+async def script(run_one, text, *, line=False):
+    """Run a program with this text, by its path."""
+    write_program(text)
+    job = await run_one("./program" if line else ["./program"])
+    assert job.status is JobStatus.FAILED
+    return job
+
+
+@pytest.mark.parametrize(
+    ("first", "line"), [("#!/bin/sh", False), ("#!/bin/sh", True), ("#!/usr/bin/env python3", False)]
+)
+async def test_a_script_with_the_line_ends_of_windows_is_said_to_have_them(run_one, workdir, first, line):
+    job = await script(run_one, f"{first}\r\nexit 0\r\n", line=line)
+
+    assert str(job.reason) == (
+        f"EXIT {job.rc}: ./program has the line ends of Windows, and so names no program in its first line: "
+        "`sed -i 's/\\r$//' ./program` mends it"
+    )
+    assert "PATH" not in remedy(job.status, job.reason, job.id)
+
+
+@pytest.mark.parametrize(
+    ("first", "missing", "line"),
+    [
+        ("#!/no/interpreter -x", "/no/interpreter", False),
+        ("#!/no/interpreter -x", "/no/interpreter", True),
+        ("#! /usr/bin/env -S no-interpreter", "no-interpreter", False),
+    ],
+)
+async def test_a_script_whose_interpreter_is_missing_says_which(run_one, workdir, first, missing, line):
+    job = await script(run_one, f"{first}\n", line=line)
+
+    assert str(job.reason) == (
+        f"EXIT {job.rc}: ./program is there, but its first line names {missing}, which is not: mend that line"
+    )
+
+
+async def test_a_script_that_did_not_find_something_is_not_said_to_be_missing(run_one, workdir):
+    job = await script(run_one, "#!/bin/sh\nno-such-program\n")
+
+    assert "EXIT 127: ./program is there, and something that it needs is not: " in str(job.reason)
+    assert "no-such-program" in str(job.reason)
+
+
+@pytest.mark.parametrize("command", [["echo", "x" * 200_000], "echo " + "x" * 200_000])
+async def test_a_command_that_is_too_long_says_what_to_do(run_one, command):
+    job = await run_one(command)
+
+    assert str(job.reason).startswith("EXIT 126: its arguments and environment (env=) are longer than")
+    assert "stdin=" in str(job.reason)
+    assert "chmod" not in remedy(job.status, job.reason, job.id)
+
+
+async def test_a_call_whose_environment_is_too_long_says_so(run_one):
+    job = await run_one(partial(int, "1"), env={"LONG": "x" * 200_000})
+
+    assert str(job.reason).startswith("EXIT 126: its arguments and environment (env=) are longer than")
 
 
 async def test_a_program_name_with_a_leading_dash_is_a_name(run_one):

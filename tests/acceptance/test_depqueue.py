@@ -199,6 +199,16 @@ async def test_many_forks_make_no_duplicates_either(make, lines, forks):
     assert sorted(lines("leaf")) == sorted("123" * 2)
 
 
+async def test_what_one_job_requires_again_runs_once(make, lines):
+    xqute = make()
+
+    assert await (await xqute.push(tasks.overlapping())) == [10, 20, 20, 100, 10, 10]
+
+    # three requires, so three starts more; of two equal calls in one, the second is a job of its own
+    assert [line.split()[1] for line in lines("top")] == ["1", "2", "3", "4"]
+    assert sorted(lines("leaf")) == ["1", "1", "10", "2"]
+
+
 async def test_what_is_required_goes_before_younger_trees(make, lines):
     xqute = make(scheduler_forks=1)
     await xqute.push(tasks.need_gated("a"))
@@ -273,7 +283,10 @@ async def test_a_job_that_always_wants_something_more_ends_after_a_hundred_round
     await xqute.run_until_complete()
 
     assert job.status is JobStatus.FAILED
-    assert "100 times" in str(job.reason)
+    assert str(job.reason) == (
+        "REQUIRE_REFUSED: it asked for others 100 times, and now for true 101:"
+        " let each start require the same calls, without the time, random numbers or job.start in them"
+    )
     assert len(lines("rounds")) == 101
     assert job.attempt == 1
 

@@ -24,7 +24,19 @@ from tests.architecture.sources import (
 FLOORS = (
     ("printable", "errors", "settings", "states", "states_page", "owner", "crash", "events"),  # words
     # what to run
-    ("amounts", "options", "wrapper", "pickling", "shown", "naming", "work", "calls", "levels", "names"),
+    (
+        "amounts",
+        "options",
+        "wrapper",
+        "pickling",
+        "shown",
+        "naming",
+        "work",
+        "functions",
+        "calls",
+        "levels",
+        "names",
+    ),
     ("rules",),
     ("plan",),  # a tree of calls becomes jobs
     ("inside",),  # what runs in the job's own process: the floors below and the standard library
@@ -71,13 +83,14 @@ LAZY: dict[str, str] = {
     "xqute/pickling.py::_value_pickler": "only those need cloudpickle who push what has no name",
     "xqute/pickling.py::digest_of_place": "OpenSSL would be copied with every copy of a warm process",
     "xqute/inside/forking.py::warm": "only those need cloudpickle whose function has no name",
-    "xqute/inside/results.py::_dump_by_value": "the same, of results",
+    "xqute/inside/results.py::_value_pickler": "the same, of results",
     "xqute/inside/run.py::_call": "only asynchronous calls pay for asyncio",
     "xqute/inside/run.py::_tell": "only calls that report something pay for dataclasses",
     "xqute/inside/current.py::CurrentJob.run": "only those who run commands pay for subprocess and asyncio",
     "xqute/inside/current.py::CurrentJob.run_sync": "the same",
     "xqute/inside/current.py::CurrentJob.require": "only those who require calls pay for planning them",
     "xqute/inside/loading.py::_load_cleanup": "only jobs that clean up pay for pathlib",
+    "xqute/inside/loading.py::_is_guarded": "only a call whose function is not there pays for ast",
     "xqute/inside/wrapping.py::_open_new": "a directory in the place of a file is rare, and shutil is large",
     "xqute/cli/report.py::_require": "what plans calls takes longer to load than all the rest of a report",
     "xqute/wiring.py::progress_plugins": "rich is only paid for by those who look",

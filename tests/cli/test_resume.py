@@ -78,7 +78,22 @@ def test_a_run_that_somebody_runs_is_not_taken(place, call) -> None:
     assert call("resume", "run1").err == (
         f"xqute: run run1 is run by {owner.told}: wait for it, or kill it first\n"
     )
-    assert call("resume").status == 1
+
+    answer = call("resume")
+    assert answer.status == 1
+    assert answer.err == (
+        f"xqute: run run1 is running here ({owner.told}), and no other is unfinished: "
+        "wait for it, or kill it first\n"
+    )
+
+
+def test_a_run_that_nobody_runs_is_taken_beside_one_that_somebody_runs(place, call) -> None:
+    place.run("left", owner=dead(), created=1)
+    place.job(JobStatus.QUEUED, run="left", reason=Reason("ACCEPTED"))
+    place.run(owner=living(), created=2)
+    place.job(JobStatus.QUEUED, reason=Reason("ACCEPTED"))
+
+    assert call("resume", "--json").json["run"] == "left"
 
 
 def test_the_newest_unfinished_run_is_the_one(place, call, monkeypatch) -> None:

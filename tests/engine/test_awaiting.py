@@ -1,6 +1,8 @@
 """A job is awaitable like anything else in asyncio, and waiting for it changes nothing."""
 
 import asyncio
+import pickle
+from operator import attrgetter
 
 import pytest
 
@@ -395,13 +397,22 @@ async def test_awaiting_a_job_of_a_stopped_run_that_never_ran_raises_halted(xq, 
         await job
 
 
+async def test_who_waits_for_a_job_that_did_not_end_is_told_its_command(make):
+    async with make(scheduler_forks=1) as xq:
+        jobs = await xq.push_many([["fake", "ok", "60"], ["fake", "never"]])
+        waiting = jobs[1].as_task()
+        await until(lambda: jobs[0].status is JobStatus.RUNNING)
+        xq.request_stop("enough")
+
+    with pytest.raises(Halted, match=r"^job 2 \(fake never\) did not end: enough$"):
+        await waiting
+
+
 async def test_failures_that_nobody_asked_about_are_mentioned_when_the_block_is_left(xq, caplog):
     async with xq:
         await xq.push(["fake", "fail", "1", "3"])
 
-    assert [record.message for record in caplog.records if "job(s) failed" in record.message] == [
-        "1 job(s) failed: job 1 (fake fail 1 3): EXIT 3; `xqute why` tells more"
-    ]
+    assert mentioned(caplog) == ["1 job(s) failed: job 1 (fake fail 1 3): EXIT 3; `xqute why` tells more"]
 
 
 async def test_failures_that_were_asked_about_are_not(xq, caplog):
@@ -411,3 +422,105 @@ async def test_failures_that_were_asked_about_are_not(xq, caplog):
             await job
 
     assert not [record for record in caplog.records if "failed" in record.message]
+
+
+async def test_a_job_that_was_asked_about_and_fails_once_more_is_mentioned(xq, caplog):
+    async with xq:
+        job = await xq.push(["fake", "fail", "1", "3"])
+        with pytest.raises(JobFailed):
+            await job
+        await job.retry()
+
+    assert mentioned(caplog) == ["1 job(s) failed: job 1 (fake fail 1 3): EXIT 3; `xqute why` tells more"]
+
+
+async def test_failures_are_mentioned_once_where_nobody_takes_the_report(xq, caplog):
+    await xq.push(["fake", "fail", "1", "3"])
+
+    await xq.run_until_complete()
+    at_once = mentioned(caplog)
+    await xq.push(["fake"])
+    await xq.run_until_complete()
+
+    assert at_once == ["1 job(s) failed: job 1 (fake fail 1 3): EXIT 3; `xqute why` tells more"]
+    assert mentioned(caplog) == at_once
+
+
+async def test_a_report_that_is_kept_and_never_looked_at_mentions_them_when_it_goes(xq, caplog):
+    job = await xq.push(["fake", "fail", "1", "3"])
+    report = await xq.run_until_complete()
+    assert (report.seconds >= 0, "EXIT 3" in repr(report)) == (True, True)
+    assert (job.seen, mentioned(caplog)) == (False, [])
+
+    del report
+
+    assert len(mentioned(caplog)) == 1
+
+
+@pytest.mark.parametrize("look", [str, attrgetter("ok"), attrgetter("counts"), attrgetter("failures")])
+async def test_who_looks_at_the_report_is_not_told_again(xq, caplog, look):
+    await xq.push(["fake", "fail", "1", "3"])
+
+    look(await xq.run_until_complete())
+
+    assert not mentioned(caplog)
+
+
+async def test_who_asked_a_job_is_not_told_when_the_report_goes(xq, caplog):
+    job = await xq.push(["fake", "fail", "1", "3"])
+    with pytest.raises(JobFailed):
+        await job
+
+    await xq.run_until_complete()
+
+    assert not mentioned(caplog)
+
+
+async def test_a_report_in_a_block_leaves_it_to_the_end_of_the_block(xq, caplog):
+    async with xq:
+        await xq.push(["fake", "fail", "1", "3"])
+        await xq.run_until_complete()
+        within = mentioned(caplog)
+
+    assert within == []
+    assert len(mentioned(caplog)) == 1
+
+
+async def test_who_looked_at_the_report_in_a_block_is_not_told_at_its_end(xq, caplog):
+    async with xq:
+        await xq.push(["fake", "fail", "1", "3"])
+        assert not (await xq.run_until_complete()).ok
+
+    assert not mentioned(caplog)
+
+
+async def test_what_the_progress_showed_is_not_mentioned_again(make, caplog, capsys):
+    xq = make(progress=True)
+    await xq.push(["fake", "fail", "1", "3"])
+
+    await xq.run_until_complete()
+
+    assert not mentioned(caplog)
+    assert "fake fail 1 3" in capsys.readouterr().err
+
+
+async def test_a_program_that_counts_its_progress_is_told_what_failed(make, caplog):
+    xq = make(progress="counts")
+    await xq.push(["fake", "fail", "1", "3"])
+
+    await xq.run_until_complete()
+
+    assert len(mentioned(caplog)) == 1
+
+
+async def test_a_report_can_be_copied(xq):
+    await xq.push(["fake", "fail", "1", "3"])
+    report = await xq.run_until_complete()
+
+    copied = pickle.loads(pickle.dumps(report))
+
+    assert copied == report
+
+
+def mentioned(caplog):
+    return [record.message for record in caplog.records if "job(s) failed" in record.message]

@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from tests.engine.acting import Diary, act, cast, ended, now, plugin, until
-from xqute import JobFailed, JobStatus, Reject, simplug
+from xqute import JobFailed, JobStatus, Reject, cmd, simplug
 from xqute.testing.fake import Play
 
 ORDERLY = ["init", "queued", "submitted", "started", "finishing", "succeeded"]
@@ -38,6 +38,16 @@ async def test_the_hooks_of_each_failed_attempt(xq, diary):
     attempt = ["submitted", "started", "failed"]
     assert diary.of(job) == ["init", "queued", *attempt, *attempt]
     assert diary.will_retry == [True, False]
+
+
+async def test_a_job_that_needs_others_tells_that_it_was_accepted_waiting(xq, diary):
+    first = await xq.push(["fake", "ok"])
+    second = await xq.push(cmd("fake", "ok").after(first))
+
+    await xq.run_until_complete()
+
+    assert diary.of(second) == ["init", "event", *ORDERLY[1:]]
+    assert diary.events == ["accepted waiting"]
 
 
 async def test_the_hooks_of_a_refused_job(xq, diary):

@@ -44,6 +44,52 @@ async def test_a_job_is_killed_before_any_engine_runs(xq, fake, diary):
     assert fake.began == []
 
 
+async def test_a_job_that_is_killed_as_soon_as_it_is_pushed_has_its_hooks_in_order(make, diary):
+    async def init(scheduler):
+        await asyncio.sleep(3)
+
+    async with make(plugins=[diary, plugin("slow", on_init=init)]) as xq:
+        job = await xq.push(["fake"])
+        assert await job.kill() is True
+
+    assert diary.lines[0] == ("on_init", 0)
+    assert diary.of(job) == ["init", "queued", "killing", "event", "killed"]
+
+
+async def test_a_job_is_killed_in_on_init(make, fake, diary):
+    took = []
+
+    async def init(scheduler):
+        begun = now()
+        await job.kill()
+        took.append(now() - begun)
+
+    xq = make(plugins=[diary, plugin("killer", on_init=init)])
+    job = await xq.push(["fake"])
+    await xq.run_until_complete()
+
+    assert took[0] < 1
+    assert await is_killed(job)
+    assert fake.began == []
+
+
+async def test_a_job_is_killed_while_the_engine_can_not_begin(make, fake):
+    async def broken(stack):
+        await asyncio.sleep(2)
+        raise RuntimeError("no cluster")
+
+    fake.open = broken
+    xq = make()
+    job = await xq.push(["fake"])
+    running = asyncio.ensure_future(xq.run_until_complete())
+    await asyncio.sleep(1)
+
+    assert await job.kill() is True
+
+    with pytest.raises(RuntimeError, match="no cluster"):
+        await running
+
+
 async def test_a_job_is_killed_while_its_script_is_made(tmp_path, make):
     wrapping = asyncio.Event()
 

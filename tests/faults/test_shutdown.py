@@ -772,7 +772,7 @@ def test_a_stop_that_takes_longer_says_what_it_waits_for_and_how_to_go_on(start,
     _, rest = program.ended()
 
     assert (
-        "2 job(s) were asked to end, and are forced 60 s after that; another Ctrl-C forces them now" in said
+        "2 job(s) were asked to end, and are forced 60 s after that; a second Ctrl-C forces them now" in said
     )
     assert "was interrupted: 2 of 2 jobs have not ended well; Xqute(resume=True) or `xqute resume " in rest
     assert alive() == {}

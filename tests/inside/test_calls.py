@@ -233,6 +233,27 @@ def test_a_function_that_was_renamed_is_told(host):
     assert job.stderr == "xqute: work has no missing any more: it was renamed or removed since the push\n"
 
 
+@pytest.mark.parametrize("defined", ["def late(): pass", "late = print", "class late: pass"])
+def test_a_function_below_the_guard_is_told_to_be_there(host, defined):
+    script = host.script(f'if __name__ == "__main__":\n    {defined}\n')
+
+    job = host.call({"file": str(script), "qualname": "late"})
+
+    assert job.rc == 1
+    assert job.stderr == (
+        f'xqute: {script} has late below `if __name__ == "__main__":`, where a job does not find it: '
+        "define it above that line\n"
+    )
+
+
+def test_a_function_that_a_script_has_no_more_is_told_to_be_gone(host):
+    script = host.script('if __name__ == "__main__":\n    late()\n')
+
+    job = host.call({"file": str(script), "qualname": "late"})
+
+    assert job.stderr.startswith(f"xqute: {script} has no late any more")
+
+
 def test_a_module_that_can_not_be_imported_shows_its_own_traceback(host):
     host.module("import json\njson.nothing")
 

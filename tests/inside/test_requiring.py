@@ -116,6 +116,64 @@ def test_equal_calls_are_one_job_each_in_their_order(host, begin):
     assert job.result == ["a", "b"]
 
 
+def test_an_equal_call_of_a_later_require_is_the_job_that_it_was_before(host, begin):
+    text = """
+def work():
+    job = current_job()
+    return job.require([one(1), one(2)]) + job.require([one(2), one(3)])
+"""
+    known = digests(begin(text))
+    required = {known[0]: [host.result(3, 1)], known[1]: [host.result(4, 2)]}
+    [more] = digests(begin(text, required))
+
+    job = begin(text, {**required, more: [host.result(5, 3)]})
+
+    assert job.result == [1, 2, 2, 3]
+
+
+def test_a_later_require_of_more_equal_calls_than_there_are_jobs_asks_for_all_of_them(host, begin):
+    """Of equal calls the tree gives the first ones the jobs that it has: one alone would get the old one."""
+    text = """
+def work():
+    job = current_job()
+    return job.require([one(1)]), job.require([one(1), one(2), one(1)])
+"""
+    [known] = digests(begin(text))
+    asked_then = digests(begin(text, {known: [host.result(3, "a")]}))
+    assert asked_then.count(known) == 2
+
+    [other] = set(asked_then) - {known}
+    required = {known: [host.result(3, "a"), host.result(4, "b")], other: [host.result(5, "c")]}
+
+    assert begin(text, required).result == (["a"], ["a", "c", "b"])
+
+
+def test_equal_calls_of_one_name_are_one_build(host, begin):
+    text = """
+def work():
+    job = current_job()
+    named = [one(1).named("n"), one(1).named("n")]
+    return job.require(named) + job.require([*named, one(1).named("n")])
+"""
+    known = digests(begin(text))
+    assert known[0] == known[1]
+
+    assert begin(text, {known[0]: [host.result(3, "a")]}).result == ["a"] * 5
+
+
+def test_tasks_of_an_asynchronous_call_share_the_job_of_an_equal_call(host, begin):
+    text = """
+import asyncio
+async def work():
+    return await asyncio.gather(one_of(), one_of())
+async def one_of():
+    return await current_job().require([one(1)])
+"""
+    known = digests(begin(text))[0]
+
+    assert begin(text, {known: [host.result(3, "a")]}).result == [["a"], ["a"]]
+
+
 def test_a_second_round_follows_the_first(host, begin):
     text = """
 def work():
@@ -223,6 +281,23 @@ def work():
     )
 
     assert "only the own process of a Python call knows" in host.call("work").result
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "remedy"),
+    [
+        ("'echo hi'", "'echo hi'", "['echo hi']"),
+        ("one(1)", "one", "[one(1)]"),
+        ("one", "one", "[…]"),
+        ("5", "5", "[…]"),
+    ],
+)
+def test_what_is_required_is_several(begin, given, shown, remedy):
+    job = begin(f"def work(): return current_job().require({given})")
+
+    assert job.error["message"] == (
+        f"require() takes several calls, not {shown}: give a list of them: {remedy}"
+    )
 
 
 def test_an_unknown_word_for_ok_is_refused(begin):

@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from xqute.calls import cmd
 from xqute.errors import MetadirError, XquteError
 from xqute.inside.reprs import shown
 from xqute.inside.results import read_result, write_result
@@ -106,6 +107,29 @@ def test_a_result_that_can_not_be_pickled_leaves_its_text(tmp_path):
         write_result(str(tmp_path), threading.Lock())
 
     assert "lock" in (tmp_path / "job.result.txt").read_text()
+    assert not (tmp_path / "job.result").exists()
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda call: call,
+        lambda call: [call],
+        lambda call: {"a": (1, {call})},
+        lambda call: types.SimpleNamespace(held=call),
+        lambda call: [lambda: 1, call],
+        lambda call: lambda: call,
+    ],
+    ids="itself list deep object beside-a-lambda closure".split(),
+)
+def test_a_call_in_a_result_is_refused_wherever_it_stands(tmp_path, hold):
+    with pytest.raises(XquteError) as raised:
+        write_result(str(tmp_path), hold(cmd("echo", 1)))
+
+    assert str(raised.value) == (
+        "the result holds the call cmd('echo', 1), which nobody would run: give it to another call, or return"
+        " what current_job().require([…]) gives for it"
+    )
     assert not (tmp_path / "job.result").exists()
 
 

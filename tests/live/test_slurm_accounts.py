@@ -92,7 +92,7 @@ async def test_ends_that_only_the_accounting_knows_have_their_reasons(make, tmp_
         os.kill(int(wrapper.read_text()), signal.SIGKILL)
         await asyncio.wait([job.as_task() for job in jobs])
 
-    lost = "LOST: the scheduler does not have it any more, and its files don't say how it ended"
+    lost = "LOST: Slurm says FAILED (JobLaunchFailure), and its files don't say how it ended"
     assert ends(jobs) == {
         "long": ("FAILED", "TIMEOUT after 60 s: TIMEOUT"),
         "cancelled": ("FAILED", "KILLED by scancel by 0"),

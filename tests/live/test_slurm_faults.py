@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -112,7 +114,8 @@ async def test_a_wrapper_that_was_killed_is_noticed(make, tmp_path):
         os.kill(int((tmp_path / "ppid").read_text()), signal.SIGKILL)
         await asyncio.wait([job.as_task()])
 
-    assert (job.status, job.reason.code) == (JobStatus.FAILED, "LOST")
+    assert job.status is JobStatus.FAILED
+    assert str(job.reason).startswith("LOST: Slurm says FAILED (JobLaunchFailure), and its files don't say")
 
 
 async def test_a_job_that_takes_too_much_memory_ends_with_a_reason(make, tmp_path):
@@ -221,3 +224,29 @@ async def test_a_start_that_outlives_its_node_can_not_write_what_counts(make, tm
     assert not status.final
     assert (result, job.start, job.attempt, job.rc) == ("start 2", 2, 1, 0)
     assert ran(tmp_path)[1] != node
+
+
+def elsewhere(conf, here):
+    """A configuration with a controller whose name nobody knows."""
+    text = re.sub("(?m)^SlurmctldHost=.*", "SlurmctldHost=nohost.invalid", Path(conf).read_text())
+    (here / "elsewhere.conf").write_text(text)
+    return str(here / "elsewhere.conf")
+
+
+@pytest.mark.parametrize("lost", ["source", "host"])
+async def test_a_cluster_that_can_not_be_found_has_refused_nothing(
+    make, tmp_path, slurm_clients, monkeypatch, lost
+):
+    found = os.environ["SLURM_CONF"]
+    if lost == "source":  # it looks for the controller by DNS then
+        monkeypatch.delenv("SLURM_CONF")
+    else:
+        monkeypatch.setenv("SLURM_CONF", elsewhere(found, tmp_path))
+    xq = make(scheduler_command_timeout=20)
+    job = await xq.push(sleeper(tmp_path, "true"), retries=0)
+    async with asyncio.timeout(SECONDS), xq:
+        await until(lambda: job.reason.code == "SCHEDULER_DOWN" or job.status.final)
+        monkeypatch.setenv("SLURM_CONF", found)
+        await job
+
+    assert (job.status, len(ran(tmp_path))) == (JobStatus.FINISHED, 1)

@@ -326,7 +326,11 @@ def generatorless():
 # Commands and what else can be pushed
 
 
-@pytest.mark.parametrize("nested", [["a"], ("a",), {"a"}, {"a": 1}], ids=repr)
+@pytest.mark.parametrize(
+    "nested",
+    [["a"], ("a",), {"a"}, {"a": 1}, map(str, "a"), (render(n) for n in "a")],
+    ids="list tuple set dict map generator".split(),
+)
 def test_lists_in_a_command_are_refused_with_a_sentence(nested):
     with pytest.raises(OptionError, match=r"argument 1 of cmd\(\) is a \w+, .*put a \* before it"):
         cmd("sort", nested)

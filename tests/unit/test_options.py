@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,57 @@ def test_what_a_call_says_itself_is_no_option_and_the_error_shows_how(name, says
 def test_a_wrong_value_is_refused_and_named(name, value):
     with pytest.raises(OptionError, match=name):
         apply_options(DEFAULTS, {name: value})
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.5, ["a"], object()], ids=repr)
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr", "cwd"])
+def test_what_is_no_path_is_refused(name, value):
+    with pytest.raises(OptionError, match=f"{name}=.* must be a path: a str, bytes or a Path"):
+        apply_options(DEFAULTS, {name: value})
+
+
+def test_an_open_file_is_refused_where_its_path_would_do(tmp_path):
+    path = tmp_path / "in"
+    with path.open("w") as file, pytest.raises(OptionError) as raised:
+        apply_options(DEFAULTS, {"stdin": file})
+
+    assert str(raised.value) == (
+        f"stdin can't be an open file: give its path, {str(path)!r}; the job opens it itself, where it runs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("stdin", "a job reads nothing unless it is given the path of a file"),
+        ("stdout", "what a job prints is kept anyway: `await job`, job.stdout_file"),
+        ("stderr", "what a job says there is kept anyway: job.stderr_file"),
+    ],
+)
+@pytest.mark.parametrize("value", [subprocess.PIPE, subprocess.DEVNULL], ids=["PIPE", "DEVNULL"])
+def test_what_subprocess_takes_is_refused_with_what_there_is(name, value, says):
+    with pytest.raises(OptionError, match=re.escape(says)):
+        apply_options(DEFAULTS, {name: value})
+
+
+@pytest.mark.parametrize("value", [None, ["a"], {"a": 1}, object()], ids=["None", "list", "dict", "object"])
+@pytest.mark.parametrize("name", ["env", "title", "user", "tags"])
+def test_what_is_no_text_is_not_made_one(name, value):
+    given_ = {"env": {"A": value}, "tags": [value]}.get(name, value)
+
+    with pytest.raises(OptionError, match=r"is no text: give a str, bytes, a number or a path"):
+        apply_options(DEFAULTS, {name: given_})
+
+
+def test_no_variable_is_set_to_none():
+    with pytest.raises(OptionError, match=r"env\['A'\]=None is no text: .*; leave it out to set nothing"):
+        apply_options(DEFAULTS, {"env": {"A": None}})
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
+def test_a_priority_that_no_store_could_keep_is_refused(value):
+    with pytest.raises(OptionError, match=r"priority=.* is out of bounds: give one of less than 2\*\*63"):
+        apply_options(DEFAULTS, {"priority": value})
 
 
 def test_paths_are_made_absolute_at_once(monkeypatch, tmp_path):

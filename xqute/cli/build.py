@@ -146,13 +146,13 @@ async def _build(
     except PinIgnored as error:
         raise XquteError(pin_ignored(error, module)) from error
     report = await xqute.run_until_complete()
+    failed = [await xqute.get(failure.id) for failure in report.failures]
     names = [name for name in dict.fromkeys((*asked, *calls.calls)) if name in ends]
     outcomes = [await _outcome(xqute, calls, name, ends[name], asked=name in asked) for name in names]
     if as_json:
         print_json({"metadir": place.root, "calls": [each.document() for each in outcomes]})
     else:
         causes = (each.cause for each in ends.values() if isinstance(each, DependencyFailed))
-        failed = [await xqute.get(failure.id) for failure in report.failures]
         failed += [cause for cause in causes if isinstance(cause, Job)]
         tell(outcomes, {job.id: job for job in failed}, module)
     return 0 if all(each.well or each.kept for each in outcomes) else 1

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xqute.engine.belonging import refuse_other
 from xqute.engine.holding import Holders
 from xqute.errors import JobNotFound, MetadirError, OptionError, XquteError
 from xqute.handing import Sources
@@ -76,6 +77,7 @@ class Place:
         store = make_store(self.url, Path(self.root))
         await store.open()
         try:
+            refuse_other(store, self.root, time.time())
             yield store
         finally:
             await store.close()

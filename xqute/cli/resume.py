@@ -11,7 +11,7 @@ import rich_click as click
 
 from xqute.engine.ways import given
 from xqute.errors import XquteError
-from xqute.printable import LISTED, printable
+from xqute.printable import LISTED, listed, printable
 from xqute.producer import Xqute
 from xqute.report import Report
 from xqute.schedulers.names import find_scheduler, known_schedulers
@@ -113,6 +113,9 @@ async def _choose(store: Store, runs: Sequence[RunRow], wanted: str | None) -> R
             return item.row
     if found and JobStatus.KILLED in found[0].counts:  # interrupted, with nothing waiting
         return found[0].row
+    if running := [await Run.of(store, row) for row in runs if not deserted(row)]:
+        told = listed([f"run {item.row.id} is {item.state}" for item in running])
+        raise XquteError(f"{told}, and no other is unfinished: wait for it, or kill it first")
     raise XquteError(
         "no run is unfinished; `xqute resume ID` runs again what failed in a finished one (see `xqute ls`)"
     )

@@ -11,20 +11,16 @@ from typing import Any
 from .. import metadir
 from ..errors import Reject
 from ..job import Job
-from ..outcome import raised_text
 from ..rules.evidence import Judgement
 from ..rules.verdict import Next, Verdict, after_failure
-from ..settings import TAIL_BYTES
 from ..states import JobEvent, JobStatus, Reason
-from ..wrapper import PRESCRIPT_FAILED
+from .explaining import explained
 from .lifecycle import Lifecycle, is_refused
 from .reports import Reports
 from .requiring import Refused, Requirer
 from .room import REQUEST, Live, Room, StopReason
 
 log = logging.getLogger("xqute.engine")
-
-_SIGKILL = 9
 
 
 class Concluder:
@@ -45,7 +41,7 @@ class Concluder:
             self._lifecycle.apply(job, JobEvent.KILLED, judgement.reason)
             self._lifecycle.retry(job)
         elif judgement.event is JobEvent.FAILED:
-            self._fail(job, self._explained(job, judgement.reason))
+            self._fail(job, explained(job, judgement.reason, self._room.scheduler))
         elif judgement.event is JobEvent.SUCCEEDED:
             self._succeed(job, judgement)
         else:
@@ -188,25 +184,6 @@ class Concluder:
             told = f"stopped because {failed} of {room.jobs} jobs failed, the last was {job}: {job.reason}"
             room.request_stop(StopReason("max_failures", told))
 
-    def _explained(self, job: Job, reason: Reason) -> Reason:
-        """Name the exception, the prescript, the command or the memory when they are to blame."""
-        if reason.code == "SIGNAL" and reason.detail.get("signal") == _SIGKILL and "peak" in job.usage:
-            told = (
-                f"it had used {job.usage['peak'] / 2**20:.0f} MiB: the kernel ends so what has no memory left"
-            )
-            return Reason("SIGNAL", {**reason.detail, "message": told})
-        if reason.code != "EXIT":
-            return reason
-        told = raised_text(job) or (_prescript_failure(job) if self._room.scheduler.prescript else "")
-        program = "" if job.call.inside else job.call.argv[0]
-        if not told and reason.detail.get("rc") == 127 and program not in ("", "bash"):  # noqa: PLR2004  POSIX
-            told = f"command not found: {program[:200]}"
-            if " " in program:
-                told += " (a whole shell line is pushed as a text, not as one word of a list)"
-        if not told and reason.detail.get("rc") == 126:  # noqa: PLR2004  POSIX: what was found can't be run
-            told = ": ".join([str(reason.detail.get("message", "")), *job.stderr_tail()[-1:]])
-        return Reason("EXIT", {**reason.detail, "message": told}) if told else reason
-
 
 async def _undecided(live: Live, turn: partial[Any]) -> None:
     """Decide, unless it was decided otherwise while this stood in line."""
@@ -217,12 +194,3 @@ async def _undecided(live: Live, turn: partial[Any]) -> None:
 def _left_without_result(job: Job) -> bool:
     """Whether a Python call says that it ended well, and returned nothing at all; None is something, too."""
     return job.call.function is not None and not metadir.has_result(job.directory)
-
-
-def _prescript_failure(job: Job) -> str:
-    """What the wrapper wrote when the prescript failed, and the line before it; else nothing."""
-    lines = metadir.read_tail(job.stderr_file, TAIL_BYTES, TAIL_BYTES)
-    for place, line in enumerate(lines):
-        if line.startswith(PRESCRIPT_FAILED):
-            return " / ".join(["the prescript failed", *lines[max(0, place - 1) : place]])
-    return ""

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from ..errors import Halted, MetadirError, StoreError
 from ..hooking import hook_of
 from ..job import Job
+from ..report import mention_failures
 from ..settings import KILL_BOUND_SECONDS
 from ..states import JobStatus
 from . import unawaited
@@ -37,12 +38,17 @@ class Driver:
         ownership: Ownership,
         *,
         inherit: Callable[[], Awaitable[None]],
+        jobs: Callable[[], Iterable[Job]],
         root: str,
     ) -> None:
-        """Nothing is opened or started yet; `inherit` gets to know the jobs of a run taken over."""
+        """Nothing is opened or started yet.
+
+        `inherit` gets to know the jobs of a run taken over; `jobs` are those of this session.
+        """
         self._ownership = ownership
         ownership.let_go = self.let_go
         self._inherit = inherit
+        self._jobs = jobs
         self._room = room
         self._lifecycle = lifecycle
         self._killer = killer
@@ -105,6 +111,11 @@ class Driver:
     async def _open(self) -> None:
         if not self._opened:
             await self._room.store.open()
+            try:
+                await self._ownership.belonging.claim()
+            except BaseException:
+                await self._room.store.close()
+                raise
             self._opened = True
 
     @asynccontextmanager
@@ -153,6 +164,7 @@ class Driver:
         except (StoreError, MetadirError) as exc:
             if not self._room.stops_for(exc):
                 log.warning("run %s could not be given back: %s", self._room.run, exc)
+        self._ownership.belonging.release()
         await self._room.store.close()
 
     @property
@@ -182,7 +194,7 @@ class Driver:
     def forget_stop(self) -> None:
         """A run that was stopped may be started again, when a user says so."""
         if not self.running:
-            self._room.stop = None
+            self._room.stop, self._room.abandoned = None, False
             self._room.forgiven = self._room.counts[JobStatus.FAILED]
             self.crash = None
 
@@ -194,6 +206,15 @@ class Driver:
             unawaited.awaited(self._root)
             self._task = asyncio.create_task(self._work(), name=f"xqute engine {self._room.run}")
 
+    async def see_begun(self) -> None:
+        """Return when `on_init` has returned, or no engine runs; in a hook of the run at once."""
+        task = self._task
+        if task is None or task.done() or task is asyncio.current_task():
+            return
+        begun = asyncio.ensure_future(self._lifecycle.lines.opened.wait())
+        await asyncio.wait([task, begun], timeout=KILL_BOUND_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+
     async def wait(self, job: Job) -> None:
         """Return when the job has ended; the engine starts, unless the run was stopped.
 
@@ -204,6 +225,7 @@ class Driver:
             if self.crash is not None:
                 raise self.crash
             if self._room.stop is not None:
+                unawaited.awaited(self._root)  # whoever awaits one is told why they did not run
                 raise Halted(f"{job} did not end: {self._room.stop}", self._room.stop)
             await self.start()
         await self._lifecycle.ended(job)
@@ -245,6 +267,9 @@ class Driver:
             await self._run_engines()
         except Exception as exc:  # noqa: BLE001  raised to whoever waits for the engine
             self.crash = exc
+        except asyncio.CancelledError:
+            self._room.abandon()  # also when it was about to end, and came to know of new jobs
+            raise
         finally:
             came = stop_listening()
             self._say_how_to_go_on()
@@ -256,13 +281,16 @@ class Driver:
                     end_as_signalled(came)
 
     def _say_how_to_go_on(self) -> None:
-        """An interrupted run is not lost."""
+        """A run that was interrupted before all its jobs had ended is not lost; nor is what failed."""
         room = self._room
+        if room.abandoned:
+            mention_failures(self._jobs())
         left = room.jobs - room.counts[JobStatus.FINISHED] - room.counts[JobStatus.SKIPPED]
-        if room.interrupted and not room.detaching and left:
+        if room.interrupted and not room.detaching and room.going + room.counts[JobStatus.KILLED]:
+            how = "ended with its program, which did not wait" if room.abandoned else "was interrupted"
             log.warning(
-                "run %s was interrupted: %s of %s jobs have not ended well; %s goes on with it",
-                *(room.run, left, room.jobs, room.goes_on),
+                "run %s %s: %s of %s jobs have not ended well; %s goes on with it",
+                *(room.run, how, left, room.jobs, room.goes_on),
             )
 
     async def _leave(self) -> None:

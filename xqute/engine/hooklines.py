@@ -25,10 +25,14 @@ class HookLines:
     Without a group (no engine runs) the lines only grow; they are worked off when one starts, or by
     `drain`. A hook that ends the program (`sys.exit()`, a Ctrl-C that hits it) ends it from the event
     loop itself: raised in a task of the engine, it would take the engine down before it wound down.
+
+    Attributes:
+        opened: Set while an engine works the lines off.
     """
 
     def __init__(self, on_empty: Callable[[Job], None]) -> None:
         """Call `on_empty` when the last hook in a job's line returned."""
+        self.opened = asyncio.Event()
         self._on_empty = on_empty
         self._lines: dict[int, deque[Turn]] = {}
         self._waiting: deque[Job] = deque()
@@ -82,10 +86,12 @@ class HookLines:
     def open(self, group: asyncio.TaskGroup) -> None:
         """Work the lines off in this group from now on."""
         self._group = group
+        self.opened.set()
         self._start()
 
     def close(self) -> None:
         """Start no more hooks; those that run still are left behind, and the rest of their lines waits."""
+        self.opened.clear()
         group, self._group = self._group, None
         if group is not None:
             for worker in self._workers.values():

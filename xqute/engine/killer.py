@@ -188,9 +188,9 @@ class Killer:
     def _explain(self, lives: Sequence[Live], told: str) -> None:
         for live in lives:
             job = live.job
-            if told and job.status is JobStatus.KILLING and self._room.live.get(job.id) is live:
-                detail = {"by": live.stopped_by, "message": told}
-                self._lifecycle.explain(job, Reason("KILLING", detail))
+            if job.status is JobStatus.KILLING and self._room.live.get(job.id) is live:
+                trouble = {"again": True, "message": told} if told else {}
+                self._lifecycle.explain(job, Reason("KILLING", {"by": live.stopped_by, **trouble}))
 
 
 def _said(by: StopReason) -> dict[str, str]:

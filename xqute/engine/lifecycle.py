@@ -22,9 +22,6 @@ from .waiting import Waiting
 
 log = logging.getLogger("xqute.engine")
 
-#: The hooks that tell of a push, by the status that a job is accepted in.
-_OF_A_PUSH = {JobStatus.QUEUED: ("on_job_init", "on_job_queued"), JobStatus.WAITING: ("on_job_init",)}
-
 _BADLY = frozenset({JobStatus.FAILED, JobStatus.KILLED})
 
 #: The claim is durable before a hand-over and the files tell the rest: a crash loses nothing here.
@@ -51,11 +48,13 @@ class Lifecycle:
     def draft(self, job: Job, *, waits: bool = False) -> None:
         """Make a new job what it will be once the store accepted it."""
         event = JobEvent.ACCEPTED_WAITING if waits else JobEvent.ACCEPTED
-        job.status = TRANSITIONS[JobStatus.INIT, event].to
+        transition = TRANSITIONS[JobStatus.INIT, event]
+        job.status = transition.to
         if waits:
             job.reason = Reason("NEEDS", {"needs": "others"})
         job.note(job.created)
-        job.untold = tuple((hook,) for hook in _OF_A_PUSH[job.status] if self._room.plugins.has(hook))
+        told = (("on_job_init",), _hook(transition, event))
+        job.untold = tuple(hook for hook in told if self._room.plugins.has(hook[0]))
 
     def admit(self, jobs: Sequence[Job], pattern: Job) -> None:
         """The store accepted these new jobs, which were drafted like `pattern`."""
@@ -105,7 +104,7 @@ class Lifecycle:
         if job.id not in self._room.unpushed:
             self._room.counts[before] -= 1
             self._room.counts[to] += 1
-        hook = (transition.hook, str(event)) if transition.hook == "on_job_event" else (transition.hook,)
+        hook = _hook(transition, event)
         if self._room.plugins.has(transition.hook):
             job.untold = (*job.untold, hook)
         if not is_live:
@@ -234,9 +233,15 @@ class Lifecycle:
         waiters, self._waiters = self._waiters, {}
         told = self._room.stop or "the engine ended"
         for id_, waiting in waiters.items():
+            halted = Halted(f"{self._room.known(id_) or f'job {id_}'} did not end: {told}", self._room.stop)
             for waiter in waiting:
                 if not waiter.done():
-                    waiter.set_exception(error or Halted(f"job {id_} did not end: {told}", self._room.stop))
+                    waiter.set_exception(error or halted)
+
+
+def _hook(transition: Transition, event: JobEvent) -> tuple[str, ...]:
+    """The hook that tells of a change, with the event where it tells of many."""
+    return (transition.hook, str(event)) if transition.hook == "on_job_event" else (transition.hook,)
 
 
 def is_refused(answers: Sequence[object]) -> bool:
@@ -253,6 +258,7 @@ def _stamp(job: Job, event: JobEvent, now: float, *, ended: bool) -> None:
     elif event in (JobEvent.RETRY_ASKED, JobEvent.RETRY_ASKED_WAITING):
         job.attempt, job.after, job.ended, job.will_retry, job.renewed = 1, 0.0, None, False, False
         job.removed = False  # its directory is made again
+        job.seen = False  # nobody has asked how this one ends
     elif ended:
         job.ended = now
 

@@ -19,6 +19,7 @@ from ..printable import listed
 from ..settings import LEASE_SECONDS, REQUESTS_SECONDS
 from ..states import JobStatus
 from ..store import Query, RunRow, every_row
+from .belonging import Belonging
 from .room import Room
 from .ways import kept
 
@@ -78,6 +79,7 @@ class Ownership:
         rebooted: The host of the owner before was booted again since.
         loop: In which it lives.
         let_go: Lets go of the run for another `Xqute` of this process, unless somebody works on it.
+        belonging: The metadir is the store's.
     """
 
     def __init__(self, room: Room, me: Owner, wish: Wish) -> None:
@@ -85,6 +87,7 @@ class Ownership:
         self._room = room
         self._me = me
         self._wish = wish
+        self.belonging = Belonging(room, me)
         self._row: RunRow | None = None
         self._owned = False
         self._looked = False  # whether there is an earlier run to go on with
@@ -135,6 +138,7 @@ class Ownership:
 
     async def renew(self) -> bool:
         """Say that this owner lives, where nobody can look at it; False: the run was taken over."""
+        self.belonging.renew()
         if self._row is None or not self._owned:
             return True
         lease = self._room.now() + LEASE_SECONDS

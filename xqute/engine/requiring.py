@@ -41,9 +41,9 @@ class Requirer:
         Raises:
             Refused: It can't be: says why.
         """
-        if job.rounds >= REQUIRE_ROUNDS:
-            raise Refused(f"it asked for others {REQUIRE_ROUNDS} times, and is not ready yet")
         plans = [self._read(job, name) for name in dict.fromkeys(names)]
+        if job.rounds >= REQUIRE_ROUNDS:
+            raise Refused(_too_often(plans))
         required = {digest: list(ids) for digest, ids in job.required.items()}
         for plan in plans:
             crash_point("before what a job requires is accepted")
@@ -77,6 +77,13 @@ class Requirer:
         if not all(plan.nodes[node].digest for node in plan.roots):
             raise Refused("it requires a call that can't be compared with others, and would ask for ever")
         return plan if job.call.function is not None else _as_asked_by(job, plan)
+
+
+def _too_often(plans: Sequence[Plan]) -> str:
+    asked = [plan.nodes[number].work.shown for plan in plans for number in plan.roots]
+    often = f"it asked for others {REQUIRE_ROUNDS} times, and now for {asked[0] if asked else 'nothing'}"
+    remedy = "let each start require the same calls, without the time, random numbers or job.start in them"
+    return f"{often}: {remedy}"
 
 
 def _as_asked_by(job: Job, plan: Plan) -> Plan:

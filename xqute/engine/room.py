@@ -190,6 +190,7 @@ class Room:
         too_large: Jobs that may run and never can, by their ids: they are refused, whatever is in use.
         counts: Jobs of the run by status.
         stop: Why the run stops, once it does; the first reason wins.
+        abandoned: It stopped since the program ended, or its loop did, and nobody waited for it.
         trouble: Why nothing is submitted at the moment; None when it is.
         forgiven: Failures before the run was started again, which the budget does not count.
         again: What whoever began the run does to go on with it; empty: as with any run.
@@ -232,6 +233,7 @@ class Room:
     too_large: set[int] = field(default_factory=set)
     counts: dict[JobStatus, int] = field(default_factory=lambda: dict.fromkeys(JobStatus, 0))
     stop: StopReason | None = None
+    abandoned: bool = False
     trouble: Reason | None = None
     forgiven: int = 0
     again: str = ""
@@ -305,6 +307,11 @@ class Room:
         self.let_hooks_go()
         self.wake.set()
         self.claim_wanted.set()
+
+    def abandon(self) -> None:
+        """The program ends, or the loop it runs in: nobody waits for the run any more."""
+        self.abandoned = self.abandoned or self.stop is None
+        self.request_stop(StopReason("cancelled"))
 
     def rests(self) -> None:
         """Nothing of the run can go on for now."""

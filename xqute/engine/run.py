@@ -166,7 +166,7 @@ class Engine:
         """Whoever cancels the engine wants it to stop; it does so in order, then says so."""
         self._cancelled = True
         uncancel()
-        self._room.request_stop(StopReason("cancelled"))
+        self._room.abandon()
 
     def _insisted(self) -> bool:
         """Whether a cancellation that comes now, while winding down, is not the first."""
@@ -227,11 +227,11 @@ class Engine:
             log.error("%s may still be running: %s", live.job, live.job.reason)
 
     def _say_what_is_awaited(self, grace: float) -> None:
-        """It takes longer than a moment: whoever pressed Ctrl-C wants to know what for."""
+        """It takes longer than a moment: whoever waits wants to know what for, and how to end it."""
         if self._room.live and self._room.interrupted:
             log.warning(
                 "stopping: %s job(s) were asked to end, and are forced %g s after that; "
-                "another Ctrl-C forces them now",
+                "a second Ctrl-C forces them now",
                 *(len(self._room.live), grace),
             )
 

@@ -8,31 +8,32 @@ from collections import Counter
 
 log = logging.getLogger("xqute")
 
-#: Metadir → jobs pushed there that no engine has looked at.
-_pushed: Counter[str] = Counter()
+#: Metadir, and why its run had been stopped → jobs pushed there that no engine has looked at.
+_pushed: Counter[tuple[str, str]] = Counter()
 
 
-def pushed(root: str, count: int) -> None:
-    """Jobs were pushed, and no engine runs."""
+def pushed(root: str, count: int, stopped: str) -> None:
+    """Jobs were pushed, and no engine runs; `stopped`: why none does, empty when none was stopped."""
     if not count:
         return
     atexit.unregister(_warn)
     atexit.register(_warn)
-    _pushed[root] += count
+    _pushed[root, stopped] += count
 
 
 def awaited(root: str) -> None:
-    """An engine of that metadir runs."""
-    _pushed.pop(root, None)
+    """Jobs of that metadir were awaited: an engine runs, or it was said why none does."""
+    for place in [place for place in _pushed if place[0] == root]:
+        del _pushed[place]
 
 
 def _warn() -> None:
-    for root, count in _pushed.items():
+    for (root, stopped), count in _pushed.items():
+        why = f"when the run had been stopped ({stopped})" if stopped else "and never awaited"
         log.warning(
-            "%s job(s) in %s were pushed and never awaited, so they did not run; "
+            "%s job(s) in %s were pushed %s, so they did not run; "
             "they are kept there. Call `await xqute.run_until_complete()` before the program ends",
-            count,
-            root,
+            *(count, root, why),
         )
 
 

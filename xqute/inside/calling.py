@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .killing import Killing
@@ -34,8 +34,6 @@ class Calling:
         needs: The results it was given.
         killing: Whether it was asked to stop.
         loaded: Its function and arguments, once they are there.
-        required: The calls it required so far, with the job that each is; by the identity of the call.
-        equal: How many equal calls it required so far, by their digest.
     """
 
     def __init__(
@@ -49,8 +47,6 @@ class Calling:
         self.needs = needs
         self.killing = killing
         self.loaded: Loaded | None = None
-        self.required: dict[int, tuple[Any, Sequence[Any]]] = {}
-        self.equal: dict[str, int] = {}
         self._pid = os.getpid()
 
     @property

@@ -313,9 +313,31 @@ def find(target: str | Mapping[str, str], place: Place) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except AttributeError as exc:
+        if _is_guarded(place, module, name):
+            told = f'{module} has {name} below `if __name__ == "__main__":`, where a job does not find it'
+            raise XquteError(f"{told}: define it above that line") from exc
         msg = f"{module} has no {name} any more: it was renamed or removed since the push"
         raise XquteError(msg) from exc
     return found
+
+
+def _is_guarded(place: Place, module: str, name: str) -> bool:
+    """Whether a name is one of those that the main program has only when it is started itself."""
+    file = place.main.__file__ if place.is_main(module) else module
+    if file is None or not os.path.isfile(file):
+        return False
+    import ast
+
+    with open(file, "rb") as source:
+        nodes = ast.parse(source.read()).body
+    guards = (node for node in nodes if isinstance(node, ast.If) and "__name__" in ast.dump(node.test))
+    return any(
+        name.partition(".")[0] in (getattr(node, "name", None), getattr(node, "id", None))
+        for guard in guards
+        for node in ast.walk(guard)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    )
 
 
 def unpickle(text: str, place: Place, load_need: Callable[[int], Any] | None = None) -> Any:

@@ -6,12 +6,14 @@ side holds a second copy of a large one.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import os
 import pickle
 import sys
 import types
 from _blake2 import blake2b  # not by way of hashlib, which loads OpenSSL: its memory is copied with a process
+from collections import ChainMap
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
@@ -83,13 +85,12 @@ def write_result(directory: str, value: Any) -> None:
     if value is not None:
         _write_text(f"{directory}/{TEXT}", value)
     refuse_running(value)
-    _refuse_call(value)
     path = f"{directory}/{RESULT}"
     part = f"{path}.part"
     fd = make_new(part)
     try:
         _pickle(fd, value)
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, XquteError):
         raise
     except Exception as exc:
         sort = f"the result, a {type(value).__qualname__}, can't be pickled"
@@ -111,12 +112,12 @@ def refuse_running(value: Any) -> None:
         raise XquteError(f"the result is the {word} {name}, which ends with the job's process: {hint}")
 
 
-def _refuse_call(value: Any) -> None:
-    if getattr(type(value), "__xqute_call__", False):
-        raise XquteError(
-            f"the result is the call {value!r}, which nobody would run: give it to another call, or return"
-            " what current_job().require([…]) gives for it"
-        )
+def _refuse_call(call: Any) -> Any:
+    """In the place of what would pickle a call, wherever it stands in a result."""
+    raise XquteError(
+        f"the result holds the call {call!r}, which nobody would run: give it to another call, or return"
+        " what current_job().require([…]) gives for it"
+    )
 
 
 def _write_text(path: str, value: Any) -> None:
@@ -128,14 +129,14 @@ def _write_text(path: str, value: Any) -> None:
 
 
 def _pickle(fd: int, value: Any) -> None:
-    for dump in (pickle.dump, _dump_by_value):
+    for make in (_pickler, _value_pickler):
         file = _Digested(fd)
         try:
-            dump(value, file, 5)
-        except (OSError, MemoryError, RecursionError):
+            make(file).dump(value)
+        except (OSError, MemoryError, RecursionError, XquteError):
             raise
         except Exception:
-            if dump is _dump_by_value:
+            if make is _value_pickler:
                 raise
             os.ftruncate(fd, 0)
             os.lseek(fd, 0, os.SEEK_SET)
@@ -144,11 +145,24 @@ def _pickle(fd: int, value: Any) -> None:
         return
 
 
-def _dump_by_value(value: Any, file: Any, protocol: int) -> None:
-    """Pickle also what has no name to find it by: functions and classes made while running."""
+def _pickler(file: Any) -> Any:
+    pickler = pickle.Pickler(file, 5)
+    pickler.dispatch_table = {**copyreg.dispatch_table, **_refused()}
+    return pickler
+
+
+def _value_pickler(file: Any) -> Any:
+    """Pickles also what has no name to find it by: functions and classes made while running."""
     import cloudpickle
 
-    cloudpickle.dump(value, file, protocol)
+    table = ChainMap(_refused(), cloudpickle.Pickler.dispatch_table)
+    return type("ValuePickler", (cloudpickle.Pickler,), {"dispatch_table": table})(file, 5)
+
+
+def _refused() -> dict[type, Callable[[Any], Any]]:
+    """Calls, where their module is loaded; otherwise there is none."""
+    calls = sys.modules.get("xqute.calls")
+    return {calls.Call: _refuse_call} if calls is not None else {}
 
 
 class Unpickler(pickle.Unpickler):

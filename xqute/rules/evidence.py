@@ -164,7 +164,8 @@ def _judge_gone(evidence: Evidence) -> Judgement:
         return Judgement(JobEvent.RETURNED if full else JobEvent.FAILED, known)
     if files.state is FileState.ABSENT and evidence.claims:
         return _judge_never_began(evidence)
-    told = "the scheduler does not have it any more, and its files don't say how it ended"
+    said = evidence.answer.said or "the scheduler does not have it any more"
+    told = f"{said}, and its files don't say how it ended"
     return Judgement(JobEvent.FAILED, Reason("LOST", {"message": told}))
 
 

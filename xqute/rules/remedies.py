@@ -46,8 +46,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "a partition or queue), or let it wait longer with scheduler_pending_timeout=",
     EndReason.NODE_FAIL: "its host went down: run it again",
     EndReason.PREEMPTED: "the scheduler needed its place: run it again",
-    EndReason.LOST: "it may have been killed together with its script, or its host went down: "
-    "see `xqute logs {id}`, and run it again",
+    EndReason.LOST: "it may have been killed together with its script, as some clusters do for its memory "
+    "(give it more with mem=), or its host went down: see `xqute logs {id}`, and run it again",
     EndReason.SUBMIT_REFUSED: "the scheduler says why: change the options it complains about, "
     "and push it again",
     EndReason.WRAP_FAILED: "the job's definition raised before anything ran: mend it, and push it again",
@@ -97,19 +97,35 @@ def _gone(reason: Reason) -> list[str]:
     return [holder["run"] for holder in reason.detail.get("holders", ()) if holder["gone"]]
 
 
-def _told(status: JobStatus, reason: Reason, id: int) -> str:
-    if status is JobStatus.FINISHED:
-        return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
+def _of_kills(status: JobStatus, reason: Reason) -> str:
+    """What to do about a kill that is no plain one; empty: it is, or there was none."""
     if reason.code == EndReason.KILLED and status is JobStatus.FAILED:
         return "somebody ended it at its scheduler: `await job.retry()` or `xqute resume` runs it again"
     if reason.code == EndReason.KILLED and reason.detail.get("by") != "request":
         return "it ended with its session: start its script again with resume=True, or run `xqute resume`"
+    if reason.code == WaitReason.KILLING and reason.detail.get("again"):
+        return (
+            "it was asked for and could not be done, for what the reason says: it may still run, and xqute "
+            "tries again by itself; try the scheduler's own command to see what is wrong"
+        )
+    return ""
+
+
+def _told(status: JobStatus, reason: Reason, id: int) -> str:
+    if status is JobStatus.FINISHED:
+        return f"nothing: `xqute logs {id}` shows what it printed, `xqute show {id}` what a call returned"
+    if told := _of_kills(status, reason):
+        return told
     if reason.code == WaitReason.LIMIT and (gone := _gone(reason)):
         return (
             f"{listed([f'`xqute resume {run}`' for run in gone])} sees what became of its jobs and frees "
             f"their places; or raise the limit with `await xq.set_limit({reason.detail.get('task')!r}, …)`"
         )
-    if reason.code == EndReason.EXIT and reason.detail.get("rc") in EXITS:
+    if (
+        reason.code == EndReason.EXIT
+        and reason.detail.get("rc") in EXITS
+        and "explained" not in reason.detail
+    ):
         return EXITS[reason.detail["rc"]]
     sentence = REMEDIES.get(reason.code, "`xqute show {id}` tells what is known")
     return sentence.format_map(_Detail({**reason.detail, "id": id}))

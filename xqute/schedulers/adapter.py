@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from ..errors import OptionError
 from ..job import Job
-from ..scheduler import Scheduler
+from ..scheduler import Scheduler, no_program
 from ..settings import ARRAY_LIMIT
 from ..states import Answer
 from .batching import plain_name
-from .portable import Portable
+from .portable import Portable, natives_of, refuse
 from .spelling import Natives
 
 
@@ -79,6 +81,17 @@ class Adapter(Scheduler):
     passing: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     full: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
     unknown: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
+
+    def __init__(self, **options: Any) -> None:
+        """Keep the options.
+
+        Raises:
+            OptionError: One is not usable, or the path of a command is none.
+        """
+        super().__init__(**options)
+        for option in self.programs.keys() & self.config.keys():
+            if shutil.which(str(self.config[option])) is None:
+                raise OptionError(no_program(option, self.config[option]))
 
     # Arguments out, text in
 
@@ -157,13 +170,18 @@ class Adapter(Scheduler):
         """What the script of a job says to the scheduler, besides `directive`; equal jobs go together."""
         return ()
 
+    # What follows from the tables
+
+    def check_resources(self, names: Iterable[str]) -> None:
+        refuse(names, self.portable, natives_of(self.config, self.option_prefixes))
+
     # What they may use
 
     def program(self, option: str) -> str:
         """The path of one of its commands, as configured.
 
         Raises:
-            BackendUnavailable: It is not on PATH.
+            BackendUnavailable: It is not on PATH, or not where it was given.
         """
         return self.command(option, self.programs[option])
 

@@ -37,7 +37,7 @@ from ..settings import (
 from ..states import Answer, Presence
 from . import batches, batching, portable
 from .adapter import Adapter, Limits, Listed
-from .batching import Element, Rate, expand, number_of
+from .batching import Element, Rate, number_of
 from .sightings import TAKEN_OUT, Sightings, is_of, store_of, strangers
 from .spelling import refuse_misspelt
 from .touch import Touch
@@ -157,7 +157,7 @@ class BatchScheduler(Adapter):
 
     def directives(self, job: Job) -> Sequence[str]:
         amounts = job.call.options.amounts(job.next_attempt)
-        given = [(name.replace("_", "-"), value) for name, value in expand(self.config, self.option_prefixes)]
+        given = portable.natives_of(self.config, self.option_prefixes)
         lines = [*self.own_directives(job), *portable.lines(amounts, self.portable, given)]
         return [f"{self.directive} {line}" for line in lines]
 

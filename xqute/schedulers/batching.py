@@ -7,6 +7,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from ..errors import OptionError
@@ -129,6 +130,21 @@ def spread(text: str) -> Iterator[int]:
 
 
 _SPAN: Final = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?").fullmatch
+
+
+def clock(text: str) -> float:
+    """Seconds of a time as schedulers write it; 0 for what is none.
+
+    >>> clock("1-02:03:04"), clock("00:01:00"), clock("60"), clock("UNLIMITED")
+    (93784.0, 60.0, 60.0, 0.0)
+    """
+    days, _, rest = text.rpartition("-")
+    with suppress(ValueError):
+        parts = [float(part or 0) for part in rest.split(":")]
+        return (
+            sum(part * 60.0**place for place, part in enumerate(reversed(parts))) + float(days or 0) * 86400
+        )
+    return 0.0
 
 
 # Arrays

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import OptionError
+from .batching import expand
 
 
 class Portable(NamedTuple):
@@ -47,30 +48,53 @@ GRID_ENGINE: Final[Mapping[str, Portable]] = {
 }
 
 
+def natives_of(options: Mapping[str, Any], prefixes: tuple[str, ...]) -> Mapping[str, str]:
+    """The scheduler's own options that a user gave: as `Portable.natives` names them, and as the user did.
+
+    >>> natives_of({"sge_l": "gpu=1"}, ("sge_",))
+    {'l': "sge_l='gpu=1'", 'l gpu': "sge_l='gpu=1'"}
+    """
+    found: dict[str, str] = {}
+    for option, given in options.items():
+        for name, value in expand({option: given}, prefixes):
+            parts = ["", *(f" {part.partition('=')[0]}" for part in (value or "").split(",") if part)]
+            found |= {f"{name.replace('_', '-')}{part}": f"{option}={given!r}" for part in parts}
+    return found
+
+
+def refuse(names: Iterable[str], table: Mapping[str, Portable], given: Mapping[str, str]) -> None:
+    """Raise for the first resource that a scheduler has not, or that its own options say, too.
+
+    Args:
+        names: Of what a job takes.
+        table: The scheduler's.
+        given: As `natives_of` has them.
+
+    Raises:
+        OptionError: Names what is known, or both options.
+    """
+    for name in names:
+        if name not in table:
+            known = ", ".join(table) or "none"
+            raise OptionError(f"resource {name!r} is not known to this scheduler: known are {known}")
+        if twice := sorted(table[name].natives & given.keys()):
+            raise OptionError(f"{name}= and {given[twice[0]]} both say it: give one")
+
+
 def lines(
-    amounts: Mapping[str, float], table: Mapping[str, Portable], given: Collection[tuple[str, str | None]]
+    amounts: Mapping[str, float], table: Mapping[str, Portable], given: Mapping[str, str]
 ) -> Iterator[str]:
     """The directives for what a job takes, without their prefix; one cpu is what every job has.
 
     Args:
         amounts: By name; memory in bytes, time in seconds.
         table: The scheduler's.
-        given: The scheduler's own options that the user gave: names, and their values.
+        given: As `natives_of` has them.
 
     Raises:
-        OptionError: One of those says the same; names both. Or the scheduler has no such resource.
+        OptionError: As `refuse` does.
     """
-    native = {name for name, _ in given}
-    native |= {
-        f"{name} {part.partition('=')[0]}" for name, value in given for part in (value or "").split(",")
-    }
+    refuse(amounts, table, given)
     for name, amount in amounts.items():
-        if name not in table:
-            raise OptionError(
-                f"resource {name!r} is not known to this scheduler: known are {', '.join(table)}"
-            )
-        twice = sorted(table[name].natives & native)
-        if twice:
-            raise OptionError(f"{name}={amount:g} and the scheduler's own {twice[0]!r} both say it: give one")
         if (name, amount) != ("cpus", 1):
             yield table[name].line(amount)

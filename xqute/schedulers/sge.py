@@ -15,7 +15,7 @@ from ..job import Job
 from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
-from .batching import expand, ranges, spread
+from .batching import clock, expand, ranges, spread
 from .portable import GRID_ENGINE
 from .spelling import QSUB
 
@@ -134,7 +134,7 @@ class SgeScheduler(BatchScheduler):
     def read_limits(self, output: str) -> Limits:
         largest = re.search(r"^max_aj_tasks\s+(\d+)", output, re.MULTILINE)
         tasks = int(largest[1]) if largest else 0  # 0: as many as one likes
-        waits = map(_seconds, re.findall(r"^notify\s+([\d:]+)", output, re.MULTILINE))
+        waits = map(clock, re.findall(r"^notify\s+([\d:]+)", output, re.MULTILINE))
         wait = max(waits, default=_NOTIFY_SECONDS) if self.asked_by else 0.0
         return Limits(min(tasks or self.max_batch, self.max_batch), wait)
 
@@ -227,7 +227,7 @@ def _end(code: int, told: Mapping[str, str]) -> Reason | None:
         if 0 < _bytes(asked.get("h_vmem", "")) <= _bytes(told.get("maxvmem", "")):
             return Reason("OOM", {"message": f"{told['maxvmem']} of h_vmem={asked['h_vmem']}"})
         return Reason("TIMEOUT", {"timeout": asked.get("h_rt", wall), "message": told["failed"]})
-    if (soft := asked.get("s_rt")) and status == "143" and _seconds(wall) >= _seconds(soft):
+    if (soft := asked.get("s_rt")) and status == "143" and clock(wall) >= clock(soft):
         return Reason("TIMEOUT", {"timeout": soft, "message": f"s_rt={soft}"})
     if (code, status) in {(100, "137"), (0, "143")}:
         return Reason("KILLED", {"by": "qdel, or a signal on its host"})
@@ -241,8 +241,3 @@ def _bytes(text: str) -> float:
     with suppress(OptionError):
         return size("h_vmem", text)
     return 0.0
-
-
-def _seconds(text: str) -> float:
-    """00:01:00 or 60."""
-    return sum(float(part or 0) * 60.0**place for place, part in enumerate(reversed(text.split(":"))))

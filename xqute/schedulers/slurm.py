@@ -14,7 +14,7 @@ from ..settings import ARRAY_LIMIT, SACCT_SECONDS
 from ..states import Answer, Presence, Reason
 from .adapter import Limits, Listed
 from .batch import BatchScheduler
-from .batching import expand, number_of, ranges, spread
+from .batching import clock, expand, number_of, ranges, spread
 from .portable import SLURM
 from .spelling import SBATCH
 
@@ -26,7 +26,7 @@ _HEAD: Final = "xq|JOBID|"
 _FIELDS: Final = _FORMAT.count("|")
 
 #: The same of the accounting.
-_ACCOUNT: Final = "JobID,State,NodeList,Timelimit"
+_ACCOUNT: Final = "JobID,State,NodeList,Timelimit,ExitCode"
 
 #: More ids than this are asked about by their user: an argument has a longest length.
 _NAMED: Final = 200
@@ -57,7 +57,6 @@ _OWN: Final = frozenset(("array", "a", "parsable", "wrap", "wait", "W", "test-on
 _SAFE: Final = re.compile(r"[A-Za-z0-9_%+:,./=@\[\]*()&|-]*").fullmatch
 _UID: Final = re.compile(r"^(\d+)(?:;\S+)?$", re.MULTILINE)
 _ELEMENT: Final = re.compile(r"(\d+)_(\d+)").fullmatch
-_LIMIT: Final = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)").fullmatch
 
 
 class SlurmScheduler(BatchScheduler):
@@ -90,7 +89,8 @@ class SlurmScheduler(BatchScheduler):
     passing = re.compile(
         r"[Uu]nable to contact|[Tt]imed out|[Tt]emporarily|[Cc]onnection|Communication|Zero Bytes"
         r"|standby|not responding|authentication|[Cc]redential|munge|Transport|Resource temporarily"
-        r"|Unable to process configuration|cannot stat file|Unexpected message|slurm_receive",
+        r"|process configuration|configuration source|cannot stat file|getaddrinfo|control machine"
+        r"|Unexpected message|slurm_receive",
     )
     unknown = re.compile(
         r"Invalid job id specified|already completing or completed|accounting storage is disabled"
@@ -192,28 +192,31 @@ class SlurmScheduler(BatchScheduler):
         for line in output.splitlines():
             uid, *fields = line.split("|")
             if len(fields) == _ACCOUNT.count(",") and uid[:1].isdecimal():
-                state, nodes, limit = fields
+                state, nodes, limit, status = fields
                 word, _, by = state.partition(" ")
                 number, _, elements = uid.partition("_")  # those that never began are one line: 7_[1-3,9%2]
                 several = [f"{number}_{index}" for index in spread(elements.strip("[]").partition("%")[0])]
                 for one in several or [uid]:
-                    yield Listed(one, self._answer(one, word, by, nodes, limit))
+                    yield Listed(one, self._answer(one, word, by or f"exit code {status}", nodes, limit))
 
     def _answer(self, uid: str, state: str, why: str, nodes: str, limit: str) -> Answer:
+        told = state if why in {"", "None"} else f"{state} ({why})"
         if state in _WAITS:
-            detail = {"scheduler": self.name, "uid": uid, "message": f"{state} ({why})"}
+            detail = {"scheduler": self.name, "uid": uid, "message": told}
             return Answer(Presence.PENDING, Reason("PENDING", detail))
         if state in _THERE:
             return Answer(Presence.RUNNING)
         code = _ENDS.get(state)
         if code is None:
             return Answer(Presence.UNKNOWN)
+        if not code:
+            return Answer(Presence.GONE, said=f"Slurm says {told}")
         details: Mapping[str, Any] = {
             "KILLED": {"by": f"scancel {why}" if why.startswith("by ") else "scancel"},
-            "TIMEOUT": {"timeout": f"{_seconds(limit):g}", "message": state},
+            "TIMEOUT": {"timeout": f"{clock(limit):g}", "message": state},
             "NODE_FAIL": {"node": nodes},
         }
-        return Answer(Presence.GONE, Reason(code, details.get(code, {})) if code else None)
+        return Answer(Presence.GONE, Reason(code, details.get(code, {})))
 
     # Killing
 
@@ -238,10 +241,3 @@ def _line(name: str, value: str | None) -> str:
     if not _SAFE(value):
         value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{dashed}={value}" if len(name) > 1 else f"{dashed} {value}"
-
-
-def _seconds(limit: str) -> float:
-    """A time limit as squeue shows it: 30:00, 1-02:03:04; 0 for UNLIMITED."""
-    found = _LIMIT(limit)
-    days, hours, minutes, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0, 0)
-    return ((days * 24 + hours) * 60 + minutes) * 60.0 + rest

@@ -69,6 +69,8 @@ class _Reading(Iterator[Rank]):
 class MemoryStore(Store):
     """Remembers jobs as long as it lives; the same promises otherwise."""
 
+    lasting = False
+
     def __init__(self) -> None:
         """Empty."""
         self.token = secrets.token_hex(4)
@@ -86,6 +88,9 @@ class MemoryStore(Store):
         self._runs: dict[str, RunRow] = {}
         self._settings: dict[str, str] = {"token": self.token}
         self._requests: dict[str, list[Request]] = {}
+
+    def begin_after(self, id: int) -> None:
+        self._newest = max(self._newest, id)
 
     async def open(self) -> None:
         pass

@@ -12,6 +12,7 @@ Each is loaded when it is first used; the suites need pytest and pytest-asyncio.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+#: The modules of the suites: what they assert is told with its values, as in a test's own module.
+_SUITES = ("naming", "needing", "owning", "running", "schedulers", "sharing", "stores")
+
 __all__ = [
     "AutojumpLoop",
     "Bench",
@@ -48,12 +52,21 @@ __all__ = [
 ]
 
 
+def _tell_values() -> None:
+    """Have pytest, where it is loaded, rewrite the assertions of the suites that are not."""
+    pytest = sys.modules.get("pytest")
+    if pytest is not None:
+        suites = (f"{__name__}.{suite}" for suite in _SUITES)
+        pytest.register_assert_rewrite(*(suite for suite in suites if suite not in sys.modules))
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name from its module when it is first used (PEP 562)."""
     home = _HOME.get(name)
     if home is None:
         msg = f"module 'xqute.testing' has no attribute {name!r}"
         raise AttributeError(msg)
+    _tell_values()  # again: pytest may be there since
     value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
@@ -62,3 +75,6 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """The public names."""
     return __all__
+
+
+_tell_values()

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import wraps
 from pathlib import Path
@@ -30,6 +30,7 @@ from ..states import Answer, FileNews, FileState, Presence, Reason
 from ..store import Row
 from ..work import Command, make_work
 from ..wrapper import quote
+from .bounds import bound, within
 
 #: Between two looks at what has no event: a file of a job, an answer of a scheduler.
 LOOK_SECONDS: Final = 0.01
@@ -95,6 +96,7 @@ class Bench:
         self.scheduler = scheduler
         self.root = root
         self.seconds = seconds
+        bound(scheduler, seconds)
         self._keeper = BenchKeeper(root)
         self._jobs: list[Job] = []
         self._flags: dict[Job, Path] = {}
@@ -126,7 +128,7 @@ class Bench:
 
     async def _clear(self) -> None:
         """Leave nothing behind, also when a kill does nothing yet."""
-        left = await self._not_gone(self._jobs)
+        left = list(await self._not_gone(self._jobs))
         if left:
             await self.scheduler.kill_jobs(left)
         for go in self._flags.values():
@@ -152,7 +154,7 @@ class Bench:
     async def waiting(self, **options: Any) -> Job:
         """A job that ends well when it is released. It counts how often it ran, see `runs`."""
         go, ran = self.root / f"go {len(self._jobs) + 1}", self._ran(len(self._jobs) + 1)
-        line = f"echo ran >>{quote(str(ran))}; until [ -e {quote(str(go))} ]; do sleep 0.02; done"
+        line = f"echo ran >>{quote(str(ran))}; {until_made(go, self.seconds)}"
         job = await self.job(line, title="wait", **options)
         self._flags[job] = go
         return job
@@ -234,16 +236,21 @@ class Bench:
         return (await self.scheduler.poll_jobs([job])).get(job, Answer(Presence.UNKNOWN))
 
     async def until_gone(self, *jobs: Job) -> None:
-        """Return when the scheduler says that they are gone."""
-        async with asyncio.timeout(self.seconds):
-            left = await self._not_gone(jobs)
-            while left:
-                await asyncio.sleep(LOOK_SECONDS)
-                left = await self._not_gone(left)
+        """Return when the scheduler says that they are gone.
 
-    async def _not_gone(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        Raises:
+            AssertionError: It does not within `seconds`; says what it says.
+        """
+        left = dict.fromkeys(jobs, Presence.UNKNOWN)
+        async with within(self.seconds, lambda: f"scheduler {self.scheduler.name!r} {_still(left)}"):
+            while left := await self._not_gone(list(left)):  # noqa: ASYNC110  a scheduler has no events
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _not_gone(self, jobs: Sequence[Job]) -> dict[Job, Presence]:
+        """What the scheduler says of those that it does not say are gone."""
         answers = await self.scheduler.poll_jobs(jobs) if jobs else {}
-        return [job for job in jobs if job not in answers or answers[job].presence is not Presence.GONE]
+        said = {job: answers[job].presence if job in answers else Presence.UNKNOWN for job in jobs}
+        return {job: presence for job, presence in said.items() if presence is not Presence.GONE}
 
     async def until(self, condition: Callable[[], bool], otherwise: str) -> None:
         """Return when it is true.
@@ -251,12 +258,9 @@ class Bench:
         Raises:
             AssertionError: It was not within `seconds`.
         """
-        try:
-            async with asyncio.timeout(self.seconds):
-                while not condition():  # noqa: ASYNC110  files of other processes have no events
-                    await asyncio.sleep(LOOK_SECONDS)
-        except TimeoutError:
-            raise AssertionError(f"{otherwise}, within {self.seconds} s") from None
+        async with within(self.seconds, lambda: otherwise):
+            while not condition():  # noqa: ASYNC110  files of other processes have no events
+                await asyncio.sleep(LOOK_SECONDS)
 
     # What jobs tell
 
@@ -286,6 +290,21 @@ class Bench:
         except ProcessLookupError:
             return False
         return True
+
+
+def until_made(path: Path, seconds: float) -> str:
+    """Shell text that waits for a file.
+
+    It gives up with rc 9, long after the test did: one that is never asked whether it has given up is
+    that of a scheduler which holds the thread until a job has ended.
+    """
+    looks = int(3 * seconds / 0.02)
+    return f"n=0; until [ -e {quote(str(path))} ]; do [ $((n+=1)) -le {looks} ] || exit 9; sleep 0.02; done"
+
+
+def _still(left: Mapping[Job, Presence]) -> str:
+    said = ", ".join(f"{job} {presence.name}" for job, presence in left.items())
+    return f"never said that what had to end is gone; it calls {said}"
 
 
 class Heart:

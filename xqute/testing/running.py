@@ -102,6 +102,7 @@ class RunningPromises(SchedulerTrial):
 
         assert isinstance(outcomes[1], SubmitError)
         for job, outcome in ((first, outcomes[0]), (last, outcomes[2])):
+            assert not isinstance(outcome, Exception), f"{job} was refused, too: {outcome}"
             job.uid = str(outcome)
             assert (await bench.end(job)).rc == 0
 

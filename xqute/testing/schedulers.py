@@ -32,6 +32,7 @@ from ..producer import Xqute
 from ..states import FileState, JobStatus, Presence
 from ..wrapper import quote
 from .bench import ENDED, Bench, Heart
+from .bounds import within
 from .running import RunningPromises
 from .trial import cancel_at_submission, polls_of
 
@@ -174,9 +175,12 @@ class SchedulerConformance(RunningPromises):
     async def test_the_engine_gets_results_failures_and_kills(self, xq: Xqute, root: Path) -> None:
         good = await xq.push("exit 0", title="exit 0")
         bad = await xq.push("exit 42", title="exit 42")
-        endless = await xq.push(f"until [ -e '{root}/never' ]; do sleep 0.05; done", title="wait", grace=1)
+        endless = await self.endless(xq, root)
 
-        async with asyncio.timeout(self.seconds), xq:
+        async with (
+            within(self.seconds, lambda: f"{good} and {bad} never ended, or {endless} not when killed"),
+            xq,
+        ):
             await asyncio.wait([good.as_task(), bad.as_task()])
             assert await endless.kill()
 
@@ -202,9 +206,9 @@ class SchedulerConformance(RunningPromises):
         if xq.scheduler.tells_ends:
             pytest.skip("it tells ends: it is not asked about running jobs")
         asked, bench = polls_of(xq.scheduler, monkeypatch), self.make_bench(xq.scheduler, root)
-        job = await xq.push(f"until [ -e '{root}/never' ]; do sleep 0.05; done", title="wait", grace=1)
+        job = await self.endless(xq, root)
 
-        async with asyncio.timeout(self.seconds), xq:
+        async with within(self.seconds, lambda: f"{job} never ended when killed"), xq:
             await bench.until(lambda: job.status is JobStatus.RUNNING, f"{job} never began")
             reconnect = self.disconnect(xq.scheduler)
             await bench.until(lambda: asked.count(Presence.UNKNOWN) >= OUTAGE_POLLS, "nobody asked")

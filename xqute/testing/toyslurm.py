@@ -135,7 +135,7 @@ class Slurm(Face):
             "F": str(_array(job)),
             "K": str(job.extra.get("element") or "N/A"),
             "T": _STATES.get(job.state, job.state),
-            "r": _REASONS.get(job.reason, "None") if waits else "None",
+            "r": _REASONS.get(job.reason, "None") if waits else _why(job),
             "N": "" if waits else _node(job),
             "l": f"{job.extra['limit']}:00" if job.extra.get("limit") else "UNLIMITED",
             "j": job.name,
@@ -165,8 +165,8 @@ class Slurm(Face):
         if not settings.get("slurm_accounts"):
             raise Refused("Slurm accounting storage is disabled")
         late = "RUNNING" if settings.get("slurm_accounts_late") else ""
-        rows = (f"{_uid(job)}|{late or _STATES.get(job.state, job.state)}|{_node(job)}|" for job in jobs)
-        return "".join(f"{row}UNLIMITED\n" for row in rows)
+        rows = (f"{_uid(job)}|{late or _STATES.get(job.state, job.state)}|{_node(job)}" for job in jobs)
+        return "".join(f"{row}|UNLIMITED|{_status(job)}\n" for row, job in zip(rows, jobs, strict=True))
 
     # Killing
 
@@ -240,6 +240,18 @@ def _uid(job: ToyJob) -> str:
 def _node(job: ToyJob) -> str:
     """Where it runs: the first of two that it does not avoid."""
     return next((name for name in ("n1", "n2") if name not in job.extra.get("avoid", "").split(",")), "n3")
+
+
+def _why(job: ToyJob) -> str:
+    """Why it failed, in a word of Slurm's."""
+    code = job.code if job.state == "FAILED" else 0
+    return "None" if not code else "NonZeroExitCode" if code > 0 else "JobLaunchFailure"
+
+
+def _status(job: ToyJob) -> str:
+    """What it exited with, and the signal that ended it."""
+    code = job.code or 0
+    return f"{max(code, 0)}:{max(-code, 0)}"
 
 
 def _filled(shape: str, columns: dict[str, str]) -> str:

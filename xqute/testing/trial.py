@@ -15,7 +15,8 @@ from ..job import Job
 from ..producer import Xqute
 from ..scheduler import Outcome, Scheduler
 from ..states import Answer, Presence
-from .bench import Bench
+from .bench import Bench, until_made
+from .bounds import bound
 
 #: What every scheduler does, unless `lacks` says why not.
 BASIC: Final[Mapping[str, str]] = {
@@ -40,6 +41,9 @@ AWKWARD: Final = (
     *("`id`", "*", "?", "~", "!", "#no", "-n", "--", "&& exit 7;", "naïve 🦊 日本", "\x7f", "%s@DIR@"),
     "long " * 20_000,
 )
+
+#: The file that jobs wait for which are to be killed.
+NEVER: Final = "never"
 
 #: Every byte, and no newline at the end.
 BYTES: Final = bytes(range(256)) * 400 + b"the end"
@@ -118,10 +122,16 @@ class SchedulerTrial:
             yield bench
 
     @pytest_asyncio.fixture
-    async def xq(self, scheduler: Scheduler, root: Path) -> Xqute:
+    async def xq(self, scheduler: Scheduler, root: Path) -> AsyncIterator[Xqute]:
         """An `Xqute` with the scheduler, for promises that are kept together with the engine."""
         os.makedirs(root)
-        return Xqute(scheduler, job_metadir=root / "run", store="memory://", scheduler_forks=4)
+        bound(scheduler, self.seconds)
+        yield Xqute(scheduler, job_metadir=root / "run", store="memory://", scheduler_forks=4)
+        (root / NEVER).touch()
+
+    async def endless(self, xq: Xqute, root: Path) -> Job:
+        """A job that ends when it is killed; or when the test is over, whatever became of it."""
+        return await xq.push(until_made(root / NEVER, self.seconds), title="wait", grace=1)
 
     def need(self, ability: str) -> None:
         """Skip the test where the ability is not declared."""

@@ -120,6 +120,23 @@ def test_gone_after_the_grace_is_lost():
     assert code(seen(RUNNING, BEGAN, GONE, waited=10.0)) == "LOST"
 
 
+def test_gone_after_the_grace_tells_what_the_scheduler_says_of_the_end():
+    answer = GONE._replace(said="Slurm says FAILED (JobLaunchFailure)")
+
+    judgement = judge(seen(RUNNING, BEGAN, answer, waited=10.0))
+
+    assert str(judgement.reason) == (
+        "LOST: Slurm says FAILED (JobLaunchFailure), and its files don't say how it ended"
+    )
+
+
+@pytest.mark.parametrize("said", ["", "Slurm says FAILED (JobLaunchFailure)"])
+def test_what_it_says_is_no_reason_to_hand_over_what_never_began_less_often(said):
+    answer = GONE._replace(said=said)
+
+    assert event(seen(SUBMITTED, ABSENT, answer, waited=10.0)) is JobEvent.RETURNED
+
+
 @pytest.mark.parametrize("files", [BEGAN, ABSENT], ids=["began", "never began"])
 @pytest.mark.parametrize("known", ["OOM", "TIMEOUT", "NODE_FAIL", "PREEMPTED"])
 def test_gone_after_the_grace_has_the_schedulers_reason(files, known):

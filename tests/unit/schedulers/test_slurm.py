@@ -196,6 +196,24 @@ KINDS = ("full", "refused", "passing")
         ),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", "passing"),
         ("sbatch: error: Batch job submission failed: Protocol authentication error", "passing"),
+        ("sbatch: fatal: Unable to process configuration file", "passing"),
+        (
+            (
+                "sbatch: error: fetch_config: DNS SRV lookup failed\n"
+                "sbatch: error: _establish_config_source: failed to fetch config\n"
+                "sbatch: fatal: Could not establish a configuration source"
+            ),
+            "passing",
+        ),
+        (
+            (
+                "sbatch: error: get_addr_info: getaddrinfo() failed: Name or service not known: No error\n"
+                "sbatch: error: Unable to establish control machine address\n"
+                "sbatch: error: Batch job submission failed: No error"
+            ),
+            "passing",
+        ),
+        ("sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.", "refused"),
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", "full"),
         ("sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job", "full"),
         ("sbatch: error: QOSMaxSubmitJobPerUserLimit", "full"),
@@ -269,8 +287,6 @@ def test_a_queue_is_read(slurm) -> None:
 @pytest.mark.parametrize(
     ("state", "limit", "reason"),
     [
-        ("COMPLETED", "1:00", None),
-        ("FAILED", "1:00", None),
         ("CANCELLED", "1:00", Reason("KILLED", {"by": "scancel"})),
         ("TIMEOUT", "1-02:03:04", Reason("TIMEOUT", {"timeout": "93784", "message": "TIMEOUT"})),
         ("TIMEOUT", "30:00", Reason("TIMEOUT", {"timeout": "1800", "message": "TIMEOUT"})),
@@ -283,6 +299,20 @@ def test_an_end_has_a_reason(slurm, state, limit, reason) -> None:
     [one] = listed(slurm(), f"9|9|{state}|None|n3|{limit}|name")
 
     assert one.answer == Answer(Presence.GONE, reason)
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "said"),
+    [
+        ("COMPLETED", "None", "Slurm says COMPLETED"),
+        ("FAILED", "NonZeroExitCode", "Slurm says FAILED (NonZeroExitCode)"),
+        ("FAILED", "JobLaunchFailure", "Slurm says FAILED (JobLaunchFailure)"),
+    ],
+)
+def test_an_end_that_is_up_to_the_job_is_told_in_its_words(slurm, state, why, said) -> None:
+    [one] = listed(slurm(), f"9|9|{state}|{why}|n3|1:00|name")
+
+    assert one.answer == Answer(Presence.GONE, None, said=said)
 
 
 def test_a_state_that_nobody_knows_says_nothing(slurm) -> None:
@@ -306,17 +336,19 @@ def test_only_a_whole_table_is_an_answer(slurm) -> None:
 def test_an_accounting_is_asked_where_there_is_one(slurm) -> None:
     without, with_one = slurm(), slurm()
     with_one.read_limits("AccountingStorageType   = accounting_storage/slurmdbd\n")
-    ended = "9|TIMEOUT|n1|00:01:00\n10_2|CANCELLED by 0|None assigned|UNLIMITED\n"
-    waited = "12_[1-2,5%2]|CANCELLED by 0|None assigned|UNLIMITED\n"
-    text = f"{ended}11|RUNNING|n1|UNLIMITED\nbanner\n{waited}"
+    ended = "9|TIMEOUT|n1|00:01:00|0:0\n10_2|CANCELLED by 0|None assigned|UNLIMITED|0:0\n"
+    failed = "13|FAILED|n1|UNLIMITED|0:9\n"
+    waited = "12_[1-2,5%2]|CANCELLED by 0|None assigned|UNLIMITED|0:0\n"
+    text = f"{ended}11|RUNNING|n1|UNLIMITED|0:0\nbanner\n{failed}{waited}"
 
     assert without.account_command(["9"]) is None
     argv = with_one.account_command(["9", "10_2"])
     assert {"--jobs=9,10", "--starttime=now-30days"} <= set(argv)
-    nine, ten, eleven, *twelve = with_one.read_account(text)
+    nine, ten, eleven, thirteen, *twelve = with_one.read_account(text)
     assert nine.answer.reason.detail["timeout"] == "60"
     assert ten.answer.reason == Reason("KILLED", {"by": "scancel by 0"})
     assert eleven.answer.presence is Presence.RUNNING
+    assert (thirteen.answer.reason, thirteen.answer.said) == (None, "Slurm says FAILED (exit code 0:9)")
     assert [one.uid for one in twelve] == ["12_1", "12_2", "12_5"]
     assert {one.answer.reason.code for one in twelve} == {"KILLED"}
 

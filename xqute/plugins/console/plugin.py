@@ -84,6 +84,7 @@ class Console:
     @simplug.impl
     async def on_job_failed(self, scheduler: Scheduler, job: Job) -> None:
         self._retries += job.will_retry
+        job.seen = job.seen or bool(self._closing)  # it is told of here
         tellable = len(self._news) < min(TOLD_PER_LOOK, self._left)
         closing = not job.will_retry and len(self._failed) < self._closing
         if tellable or closing:
