@@ -20,6 +20,7 @@ from .engine.room import REQUEST, Room, StopReason
 from .errors import JobNotFound, StoreError, XquteError
 from .handing import Sources
 from .heritage import Heritage
+from .hooking import decides_on
 from .inputs import Inputs
 from .job import Job
 from .printable import listed
@@ -240,6 +241,8 @@ class JobKeeper:
     async def kill(self, job: Job, grace: float | None) -> bool:
         """Stop a job; False: it had ended, or a plugin forbade it."""
         need_same_loop(self._loop)
+        if decides_on(self._room.plugins, job):
+            return False
         await self._see_adopted(job)
         await self._make_ours(job)
         await self._tell_what_was_before()
@@ -247,7 +250,7 @@ class JobKeeper:
             return False
         await self._killer.kill([job], StopReason(REQUEST), grace)
         if self._driver.running:
-            await self._see_ended(job, job.call.options.grace if grace is None else grace)
+            await self._killer.see_ended(job, job.call.options.grace if grace is None else grace)
         else:
             await self._lifecycle.recorder.flush()
             await self._lifecycle.lines.drain()
@@ -268,15 +271,6 @@ class JobKeeper:
         await self._killer.store_soon()
         if not self._driver.running:
             await self._lifecycle.lines.drain()
-
-    async def _see_ended(self, job: Job, grace: float) -> None:
-        bound = KILL_BOUND_SECONDS + grace + self._room.scheduler.kill_seconds
-        try:
-            async with asyncio.timeout(bound):
-                await self._lifecycle.ended(job)
-        except TimeoutError as exc:
-            msg = f"{job} may still be running {bound:g} s after it was asked to stop: {job.reason}"
-            raise XquteError(msg) from exc
 
     async def retry(self, job: Job) -> None:
         """Run an ended job once more."""

@@ -12,6 +12,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from simplug import NoSuchHookSpec, Simplug, SimplugException, SimplugImpl, SimplugWrapper
 
 from .errors import OptionError, Reject
+from .hooking import HookCall
 from .options import unknown
 from .settings import HOOK_BLOCKS_SECONDS, HOOK_MAX_SECONDS, HOOK_SLOW_SECONDS
 
@@ -170,13 +172,10 @@ class Plugins:
 
     async def _call(self, hook: str, implementation: Implementation, args: tuple[Any, ...]) -> Any:
         who = f"{hook} of plugin {implementation.plugin!r}"
-        begun = time.monotonic()
+        call = HookCall(self, hook, implementation.plugin, args[1] if hook.startswith("on_job_") else None)
         try:
-            answer = implementation.call(*args)
-            blocked = time.monotonic() - begun
-            if blocked > HOOK_BLOCKS_SECONDS:
-                log.warning("%s held the event loop for %.1f s: nothing else could happen", who, blocked)
-            return await _in_time(answer, who) if inspect.isawaitable(answer) else answer
+            with call.entered():
+                return await _called(call, who, partial(implementation.call, *args))
         except Reject:
             if hook == "on_job_finishing":
                 raise
@@ -221,14 +220,29 @@ def _refuse_bare_hooks(plugin: Any) -> None:
             raise OptionError(f"{name} of plugin {plugin!r} is not decorated with `simplug.impl`")
 
 
-async def _in_time(answer: Awaitable[Any], who: str) -> Any:
+async def _called(call: HookCall, who: str, implementation: Callable[[], Any]) -> Any:
+    begun = time.monotonic()
+    answer = implementation()
+    blocked = time.monotonic() - begun
+    if blocked > HOOK_BLOCKS_SECONDS:
+        log.warning("%s held the event loop for %.1f s: nothing else could happen", who, blocked)
+    return await _in_time(answer, call, who) if inspect.isawaitable(answer) else answer
+
+
+async def _in_time(answer: Awaitable[Any], call: HookCall, who: str) -> Any:
     loop = asyncio.get_running_loop()
-    slow = loop.call_later(HOOK_SLOW_SECONDS, log.warning, "%s takes more than %s s", who, HOOK_SLOW_SECONDS)
+
+    def say(what: str, seconds: float) -> None:
+        log.warning("%s %s %s s%s", who, what, seconds, call.told)
+
+    slow = loop.call_later(HOOK_SLOW_SECONDS, say, "takes more than", HOOK_SLOW_SECONDS)
+    late = loop.call_later(HOOK_MAX_SECONDS, say, "is cancelled after", HOOK_MAX_SECONDS)
     try:
         async with asyncio.timeout(HOOK_MAX_SECONDS):
             return await answer
     finally:
         slow.cancel()
+        late.cancel()
 
 
 _loaded: set[str] = set()

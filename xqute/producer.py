@@ -31,6 +31,7 @@ from .completing import in_order_of_end
 from .engine import unawaited
 from .engine.room import StopReason
 from .functions import refuse_arguments
+from .hooking import refuse_in_hook
 from .job import Job
 from .metadir import prepare_root
 from .options import OPTION_NAMES, JobOptions, apply_options
@@ -267,24 +268,27 @@ class Xqute:
         nothing of it is left.
         """
         need_same_loop(self._loop)
+        refuse_in_hook(self._room.plugins, "run_until_complete()")
         self._driver.forget_stop()
         self._room.attended = self._room.held
         try:
-            await self._driver.start()
-            await self._driver.complete()
-            if self._driver.crash is not None:
-                raise self._driver.crash
-            return await report_of(self._room, self._keeper, self._driver)
+            async with self._driver.needed():
+                await self._driver.start()
+                await self._driver.complete()
+                if self._driver.crash is not None:
+                    raise self._driver.crash
+                return await report_of(self._room, self._keeper, self._driver)
         finally:
-            await self._driver.close()
             self._room.attended = True
 
     async def __aenter__(self) -> Self:
         """Start the engine; it runs what is pushed, until the block is left."""
         need_same_loop(self._loop)
+        refuse_in_hook(self._room.plugins, "`async with`")
         self._driver.forget_stop()
         await self._driver.own()
         self._room.held = self._room.attended = True
+        self._driver.block = asyncio.current_task()
         await self._driver.start()
         return self
 
@@ -300,6 +304,7 @@ class Xqute:
             Halted: The run was stopped by a failure.
         """
         self._room.held = self._room.attended = False
+        self._driver.block = None
         if error is not None:
             cancelled = isinstance(error, asyncio.CancelledError)
             name = "cancelled" if cancelled else type(error).__name__

@@ -41,7 +41,7 @@ FLOORS = (
     ("plan",),  # a tree of calls becomes jobs
     ("inside",),  # what runs in the job's own process: the floors below and the standard library
     ("metadir", "told", "outcome", "handing", "keeping", "jobstate", "job", "report"),  # the job
-    ("runner", "scheduler", "store", "broker", "plugin"),  # contracts
+    ("runner", "scheduler", "store", "broker", "hooking", "plugin"),  # contracts
     ("runners", "schedulers", "stores", "brokers", "plugins"),  # implementations
     ("engine",),
     # what users hold, and what it is made of

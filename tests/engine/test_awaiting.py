@@ -9,6 +9,8 @@ import pytest
 from tests.engine.acting import act, cast, ended, now, until
 from xqute import Halted, JobFailed, JobKilled, JobStatus, OptionError, cmd
 from xqute import simplug as pm
+from xqute.errors import StoreError
+from xqute.stores.memory import MemoryStore
 from xqute.testing.fake import Play
 
 
@@ -237,6 +239,41 @@ async def test_two_may_wait_for_the_same_run(xq):
     reports = await asyncio.gather(xq.run_until_complete(), xq.run_until_complete())
 
     assert [report.counts for report in reports] == [{JobStatus.FINISHED: 1}] * 2
+
+
+class SlowReader(MemoryStore):
+    """Each look at failures takes longer than the one before, and needs the store to be open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = False
+        self.looks = 0
+
+    async def open(self) -> None:
+        self.is_open = True
+        await super().open()
+
+    async def close(self) -> None:
+        self.is_open = False
+        await super().close()
+
+    async def page(self, query):
+        if query.statuses:
+            self.looks += 1
+            await asyncio.sleep(self.looks)
+        if not self.is_open:
+            raise StoreError("the store is not open")
+        return await super().page(query)
+
+
+async def test_two_who_wait_for_the_same_run_both_get_their_report(make):
+    xq = make(store=SlowReader())
+    await xq.push(["fake", "fail"])
+
+    reports = await asyncio.gather(xq.run_until_complete(), xq.run_until_complete())
+
+    assert [len(report.failures) for report in reports] == [1, 1]
+    assert not xq._driver.opened
 
 
 # Inside a block the engine goes on when nothing can

@@ -12,6 +12,7 @@ from xqute import Job, JobFailed, JobStatus
 from xqute.engine.trouble import take_back
 from xqute.errors import MetadirError
 from xqute.states import Answer, Presence, Reason
+from xqute.stores.memory import MemoryStore
 from xqute.testing.fake import FakeScheduler, Play, TellingFakeScheduler
 from xqute.wrapper import RETURNED
 
@@ -427,3 +428,45 @@ async def test_a_slow_store_changes_no_outcome(make, fake):
     report = await xq.run_until_complete()
 
     assert report.counts == {JobStatus.FINISHED: 5}
+
+
+class VanishingStore(MemoryStore):
+    """Its folder goes away, and with that everything in it."""
+
+    vanished = False
+
+    def _look(self) -> None:
+        if self.vanished:
+            raise MetadirError("the metadir /here has vanished while jobs ran: the run was stopped")
+
+    async def record(self, records):
+        self._look()
+        return await super().record(records)
+
+    async def claim(self, owner, run, count, now, choose=None):
+        self._look()
+        return await super().claim(owner, run, count, now, choose)
+
+    async def release(self, owner, ids):
+        self._look()
+        await super().release(owner, ids)
+
+    async def own(self, row, before):
+        self._look()
+        return await super().own(row, before)
+
+
+async def test_a_metadir_that_vanishes_is_said_once_and_without_tracebacks(make, fake, caplog):
+    fake.plan = act(Play(runs=5))
+    store = VanishingStore()
+    xq = make(store=store, scheduler_forks=1)
+    jobs = await xq.push_many([["fake"]] * 3)
+    running = asyncio.create_task(xq.run_until_complete())
+    await until(lambda: jobs[0].status is JobStatus.RUNNING)
+
+    store.vanished = True
+    with caplog.at_level(logging.WARNING), pytest.raises(MetadirError, match="has vanished"):
+        await running
+
+    assert "has vanished" not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]

@@ -57,6 +57,8 @@ class Claimer:
         rows = await room.store.claim(room.owner, room.run, count, room.now(), chooser)
         crash_point("after jobs are claimed")
         self._take(rows, chooser.settle())
+        if rows and self._ready < len(room.ready):
+            room.claim_wanted.set()  # what their hooks wait for may come behind them
         room.sharing.note(live.job for live in room.live.values())
         await self._look_for_holders()
 
@@ -92,7 +94,7 @@ class Claimer:
     def _chooser(self, count: int) -> Chooser:
         """Decides who is claimed, where jobs share something; those are not claimed ahead of free forks."""
         room = self._room
-        forks = min(count, max(0, room.free - (0 if room.overtaken else len(room.ready))))
+        forks = min(count, max(0, room.free - (0 if room.overtaken else self._ready)))
         jobs = [live.job for live in room.live.values()] if room.sharing.total else []
         now = asyncio.get_running_loop().time()
         return Chooser(room.sharing, jobs, forks, count - forks, now)
@@ -123,10 +125,16 @@ class Claimer:
         room = self._room
         if room.counts[JobStatus.QUEUED] <= len(room.ready):
             return 0
-        missing = room.free - len(room.ready)
-        if missing > 0 or len(room.ready) <= self._ahead // 2:
+        ready = self._ready
+        missing = room.free - ready
+        if missing > 0 or ready <= self._ahead // 2:
             return missing + self._ahead
         return room.free if room.overtaken else 0
+
+    @property
+    def _ready(self) -> int:
+        """Those that are ready but for hooks that wait for no job: such a job may be yet to be claimed."""
+        return len(self._room.ready) - self._lifecycle.in_hooks.holding(self._room.ready)
 
     def withdraw(self, job: Job) -> bool:
         """Take a claimed job back before it is handed over; False: too late, or not claimed."""

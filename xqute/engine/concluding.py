@@ -82,6 +82,7 @@ class Concluder:
     def _decide(self, live: Live, turn: partial[Any]) -> None:
         """After the hooks of what happened before, which wait until that is durable."""
         live.deciding = True
+        self._lifecycle.in_hooks.look()
         lines = self._lifecycle.lines
         self._lifecycle.recorder.add(live.job, partial(lines.put, live.job, partial(_undecided, live, turn)))
 

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 
 from ..errors import Halted, MetadirError, StoreError
+from ..hooking import hook_of
 from ..job import Job
 from ..report import mention_failures
 from ..settings import KILL_BOUND_SECONDS
@@ -16,7 +19,7 @@ from ..states import JobStatus
 from . import unawaited
 from .killer import Killer
 from .lifecycle import Lifecycle
-from .ownership import Ownership
+from .ownership import Hold, Ownership
 from .room import Room, StopReason
 from .run import Engine
 from .signals import end_as_signalled, listen
@@ -43,6 +46,7 @@ class Driver:
         `inherit` gets to know the jobs of a run taken over; `jobs` are those of this session.
         """
         self._ownership = ownership
+        ownership.let_go = self.let_go
         self._inherit = inherit
         self._jobs = jobs
         self._room = room
@@ -53,6 +57,9 @@ class Driver:
         self._opened = False
         self._declared = False  # the store knows the limits that were given
         self._opening = asyncio.Lock()
+        #: The task in whose `async with` this is.
+        self.block: asyncio.Task[Any] | None = None
+        self._needed = 0  # how many wait for the end of the run, and for its report
         self._began: float | None = None
         #: What the last engine ended with, when it broke.
         self.crash: Exception | None = None
@@ -111,6 +118,34 @@ class Driver:
                 raise
             self._opened = True
 
+    @asynccontextmanager
+    async def needed(self) -> AsyncIterator[None]:
+        """Somebody waits for the run, and reports of it: nobody else lets go of it meanwhile."""
+        self._needed += 1
+        try:
+            yield
+        finally:
+            self._needed = max(0, self._needed - 1)  # 0: a signal ends the process
+            await self.close()
+
+    async def let_go(self) -> Hold:
+        """Another of this process wants the run: it gets it where nobody works on it here."""
+        call = hook_of(self._room.plugins)
+        if call.direct if call is not None else self.block is asyncio.current_task():
+            return Hold.NEVER_ENDS
+        if (
+            call is not None
+            or self._room.held
+            or self._needed
+            or self._opening.locked()
+            or (self.running and self._room.going)
+        ):
+            return Hold.WORKS
+        if self.running and self._task is not None:
+            await asyncio.wait([self._task])  # it is about to end
+        await self.close()
+        return Hold.NONE
+
     async def close(self) -> None:
         """Let go of the run and the store, unless somebody still needs them."""
         try:
@@ -127,21 +162,23 @@ class Driver:
         try:
             await self._ownership.give_back()
         except (StoreError, MetadirError) as exc:
-            log.warning("run %s could not be given back: %s", self._room.run, exc)
+            if not self._room.stops_for(exc):
+                log.warning("run %s could not be given back: %s", self._room.run, exc)
         self._ownership.belonging.release()
         await self._room.store.close()
 
     @property
     def _is_left(self) -> bool:
         """Whether nobody needs the store any more."""
-        return self._opened and not self.running and not self._room.held
+        return self._opened and not (self.running or self._room.held or self._needed)
 
     async def _finish_tidying(self) -> None:
         """Remove the directories that are not to be kept."""
         try:
             await self._lifecycle.tidier.finish()
         except (StoreError, MetadirError) as exc:
-            log.warning("not all directories that keep= does not keep were removed: %s", exc)
+            if not self._room.stops_for(exc):
+                log.warning("not all directories that keep= does not keep were removed: %s", exc)
 
     async def _finish_writing(self) -> None:
         """What became of jobs while no engine ran, or while the store could not be written."""
@@ -151,7 +188,8 @@ class Driver:
         except TimeoutError:
             log.error("the store could not be told what became of the jobs")  # noqa: TRY400  a bound
         except (StoreError, MetadirError) as exc:
-            log.error("the store could not be told what became of the jobs: %s", exc)  # noqa: TRY400
+            if not self._room.stops_for(exc):
+                log.error("the store could not be told what became of the jobs: %s", exc)  # noqa: TRY400
 
     def forget_stop(self) -> None:
         """A run that was stopped may be started again, when a user says so."""
@@ -216,6 +254,8 @@ class Driver:
             except asyncio.CancelledError:
                 cancelled, enough = True, ()
                 self._room.request_stop(StopReason("cancelled"))
+                if hook_of(self._room.plugins) is not None:
+                    raise  # the engine's end would wait for the hook, and that for this
         if cancelled:
             await self.close()
             raise asyncio.CancelledError
@@ -256,6 +296,7 @@ class Driver:
     async def _leave(self) -> None:
         """The process ends now: let go of everything."""
         self._room.held = False
+        self._needed = 0
         self._task = None
         await self.close()
 

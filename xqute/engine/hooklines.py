@@ -38,6 +38,7 @@ class HookLines:
         self._waiting: deque[Job] = deque()
         self._group: asyncio.TaskGroup | None = None
         self._running = 0
+        self._aside = 0
         self._workers: dict[int, asyncio.Task[Any] | None] = {}
         self._leaving = False
 
@@ -89,9 +90,13 @@ class HookLines:
         self._start()
 
     def close(self) -> None:
-        """Start no more hooks."""
-        self._group = None
+        """Start no more hooks; those that run still are left behind, and the rest of their lines waits."""
         self.opened.clear()
+        group, self._group = self._group, None
+        if group is not None:
+            for worker in self._workers.values():
+                if worker is not None:
+                    worker.cancel()
 
     async def drain(self) -> None:
         """Work off what waits, in the caller's task; for when no engine runs."""
@@ -112,8 +117,17 @@ class HookLines:
                 raise_in_loop(exc)
         return None
 
+    def step_aside(self) -> None:
+        """A hook waits for a job, whose own hooks may need its place."""
+        self._aside += 1
+        self._start()
+
+    def step_back(self) -> None:
+        """It goes on."""
+        self._aside -= 1
+
     def _start(self) -> None:
-        while self._group is not None and self._waiting and self._running < HOOK_LINES:
+        while self._group is not None and self._waiting and self._running - self._aside < HOOK_LINES:
             self._running += 1
             job = self._waiting.popleft()
             self._group.create_task(self._work_in_group(job), name=f"xqute hooks {job.id}")
@@ -122,6 +136,9 @@ class HookLines:
         """Work off a line; who cancels all tasks of the loop ends one hook, not the line."""
         try:
             await survive(partial(self._work, job), lambda: self._group is None)
+        except asyncio.CancelledError:
+            self._leave_behind(job)
+            raise
         finally:
             self._running -= 1
             self._start()
@@ -133,3 +150,11 @@ class HookLines:
             await self.call(line.popleft())
         del self._lines[job.id], self._workers[job.id]
         self._on_empty(job)
+
+    def _leave_behind(self, job: Job) -> None:
+        """The engine has ended; what was not called yet waits for the next."""
+        self._workers.pop(job.id, None)
+        if self._lines[job.id]:
+            self._waiting.append(job)
+        else:
+            del self._lines[job.id]

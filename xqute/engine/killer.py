@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from ..errors import MetadirError, StoreError, XquteError
 from ..job import Job
 from ..rules.verdict import backoff
 from ..settings import (
@@ -17,6 +18,7 @@ from ..settings import (
     TROUBLE_MIN_SECONDS,
 )
 from ..states import EndReason, JobEvent, JobStatus, Reason
+from .hookwaits import NeverEnds
 from .lifecycle import Lifecycle
 from .room import Live, Room, StopReason, who
 from .submitter import Submitter
@@ -43,7 +45,7 @@ class Killer:
 
     async def kill(self, jobs: Sequence[Job], by: StopReason, grace: float | None = None) -> None:
         """Ask jobs to stop, and end them; returns when the scheduler did what it could."""
-        await self._see_ended(jobs)
+        await self._see_what_ended(jobs)
         stopping = [job for job in jobs if self._ask(job, by, grace)]
         await self.store_soon()
         handed = []
@@ -58,7 +60,23 @@ class Killer:
         if handed:
             await self._end(handed)
 
-    async def _see_ended(self, jobs: Sequence[Job]) -> None:
+    async def see_ended(self, job: Job, grace: float) -> None:
+        """Return when the job that was asked to stop has ended, or its own hook asks and decides on that.
+
+        Raises:
+            XquteError: It may still be running when all bounds are over.
+        """
+        bound = KILL_BOUND_SECONDS + grace + self._room.scheduler.kill_seconds
+        try:
+            async with asyncio.timeout(bound):
+                await self._lifecycle.ended(job, kills=True)
+        except NeverEnds:
+            pass  # its process has ended by itself
+        except TimeoutError as exc:
+            msg = f"{job} may still be running {bound:g} s after it was asked to stop: {job.reason}"
+            raise XquteError(msg) from exc
+
+    async def _see_what_ended(self, jobs: Sequence[Job]) -> None:
         """What ended by itself before it was asked to stop was not stopped; files in trouble say nothing."""
         lives = [live for job in jobs if (live := self._room.live.get(job.id)) is not None and live.handed]
         if self._watcher is not None and lives:
@@ -73,6 +91,9 @@ class Killer:
                 await self._lifecycle.recorder.flush()
         except TimeoutError:
             log.error("jobs are stopped although the store could not be told first")  # noqa: TRY400
+        except (StoreError, MetadirError) as exc:
+            if not self._room.stops_for(exc):
+                log.error("jobs are stopped although the store could not be told first: %s", exc)  # noqa: TRY400
         except Exception:
             log.exception("jobs are stopped although the store could not be told first")
 
@@ -85,7 +106,7 @@ class Killer:
         self._start(self._stop(late), next(iter(late)))
 
     async def _stop(self, late: Mapping[Live, Reason]) -> None:
-        await self._see_ended([live.job for live in late])
+        await self._see_what_ended([live.job for live in late])
         here = self._room.live
         lives = [
             live

@@ -10,9 +10,11 @@ from functools import partial
 from .. import metadir
 from ..crash import crash_point
 from ..errors import DependencyFailed, Halted
+from ..hooking import hook_of
 from ..job import Job
 from ..states import TRANSITIONS, JobEvent, JobStatus, Reason, Transition
 from .hooklines import HookLines
+from .hookwaits import HookWaits
 from .recorder import Recorder
 from .room import Room
 from .tidying import Tidier
@@ -33,6 +35,7 @@ class Lifecycle:
         """Share the room."""
         self._room = room
         self.lines = HookLines(self._line_empty)
+        self.in_hooks = HookWaits(room, self.lines)
         self.recorder = Recorder(room)
         self.waiting = Waiting(room, self.apply, self.explain, self._give_up_on)
         self.tidier = Tidier(room, self.recorder, self.lines)
@@ -185,8 +188,13 @@ class Lifecycle:
 
     # Those who wait
 
-    async def ended(self, job: Job) -> None:
-        """Return when the job's end is durable; raises `Halted` when the run stops before."""
+    async def ended(self, job: Job, *, kills: bool = False) -> None:
+        """Return when the job's end is durable; `kills`: it was asked to stop.
+
+        Raises:
+            Halted: The run stops before.
+            XquteError: A hook asks, and this can't be before that has returned; `NeverEnds` where it kills.
+        """
         if job.status.final and self.recorder.settled(job):
             return
         if job.id in self._room.blocked:
@@ -196,8 +204,9 @@ class Lifecycle:
         waiters.append(waiter)
         if job.status.final:  # its end may have been told: then what is being written is that hooks were
             self.recorder.add(job, partial(_let_go, waiter))
+        call = None if job.status.final else hook_of(self._room.plugins)
         try:
-            await waiter
+            await (waiter if call is None else self.in_hooks.wait(call, job, waiter, kills=kills))
         finally:
             if waiter in waiters:
                 waiters.remove(waiter)

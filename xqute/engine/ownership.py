@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from ..crash import crash_point
 from ..errors import OptionError, RunNotFound, RunOwned
@@ -31,6 +33,21 @@ _LOOKED_AT = 10
 _ROWS = 1000
 
 _UNFINISHED = [status for status in JobStatus if not status.final]
+
+
+class Hold(Enum):
+    """What another `Xqute` of this process has to do with its run."""
+
+    #: nothing: it let go of it
+    NONE = auto()
+    #: it works on it, and that will end
+    WORKS = auto()
+    #: it ends only after whoever asks
+    NEVER_ENDS = auto()
+
+
+#: Who owns runs in this process, by how stores name them.
+_here: Final[WeakValueDictionary[str, Ownership]] = WeakValueDictionary()
 
 
 class Wish(NamedTuple):
@@ -60,6 +77,8 @@ class Ownership:
     Attributes:
         cwd: Where the run's jobs were pushed, unless one says otherwise.
         rebooted: The host of the owner before was booted again since.
+        loop: In which it lives.
+        let_go: Lets go of the run for another `Xqute` of this process, unless somebody works on it.
         belonging: The metadir is the store's.
     """
 
@@ -74,6 +93,9 @@ class Ownership:
         self._looked = False  # whether there is an earlier run to go on with
         self.cwd = wish.cwd
         self.rebooted = False
+        self.let_go: Callable[[], Awaitable[Hold]] = _works
+        self.loop = asyncio.get_running_loop()
+        _here[str(me)] = self
 
     async def take(self) -> bool:
         """Own the run where there is one; True when it is an earlier one, taken over just now.
@@ -138,7 +160,9 @@ class Ownership:
 
     async def _take_again(self, row: RunRow) -> None:
         if not await self._own(row):
-            raise RunOwned(f"run {row.id} was taken over by another process while this one was away")
+            raise RunOwned(
+                f"run {row.id} was taken over by another process, or another Xqute, while this one was away"
+            )
 
     async def _own(self, row: RunRow) -> bool:
         """Take a run from whom the row names; False: somebody else was faster."""
@@ -160,20 +184,49 @@ class Ownership:
             if row is None:
                 return None
             living = self._living_owner(row)
-            if living is None:
+            hold = Hold.NONE if living is None else await self._hold_here(row)
+            if hold is Hold.NONE:
                 await self._refuse_other_scheduler(row)
                 if await self._inherit(row):
                     return row
                 continue
-            if not self._wish.wait:
-                raise RunOwned(
-                    f"run {row.id} is owned by {living}, which lives: wait until that ends "
-                    f"(resume='wait' does), or let it do the work"
-                )
+            if hold is Hold.NEVER_ENDS or not self._wish.wait:
+                raise self._owned_by(living, row, hold)
             if not told:
                 log.warning("run %s is owned by %s: waiting until that ends", row.id, living)
                 told = True
             await asyncio.sleep(REQUESTS_SECONDS)
+
+    def _owned_by(self, living: str | None, row: RunRow, hold: Hold) -> RunOwned:
+        """What to do about an owner that lives."""
+        if hold is Hold.NEVER_ENDS:
+            return RunOwned(
+                f"run {row.id} is owned by {living}, and this is inside its block or hook, which that would "
+                f"wait for: push to that one, or make this one after it"
+            )
+        how = "works on it" if self._is_here(row) else "lives"
+        return RunOwned(
+            f"run {row.id} is owned by {living}, which {how}: wait until that ends "
+            f"(resume='wait' does), or let it do the work"
+        )
+
+    async def _hold_here(self, row: RunRow) -> Hold:
+        """What its owner has to do with it; one of this process that has nothing to do lets go of it."""
+        if not self._is_here(row):
+            return Hold.WORKS
+        other = _here.get(row.owner)
+        if other is None or other.loop.is_closed():
+            return Hold.NONE
+        if other.loop is not self.loop:
+            return Hold.WORKS
+        hold = await other.let_go()
+        await self._room.store.open()  # it may be the same object, which the other has closed
+        return hold
+
+    def _is_here(self, row: RunRow) -> bool:
+        """Whether its owner is of this process."""
+        owner = Owner.parse(row.owner)
+        return owner is not None and owner[:-1] == self._me[:-1]
 
     async def _refuse_other_scheduler(self, row: RunRow) -> None:
         """What runs at one scheduler can't be watched or ended by another, and would run once more there.
@@ -217,8 +270,7 @@ class Ownership:
             return None
         if presence is OwnerPresence.ELSEWHERE:
             return f"{owner.told} (it can't be seen from here; its lease ends {_told(row.lease)})"
-        here = owner[:-1] == self._me[:-1]
-        return "another Xqute of this process" if here else owner.told
+        return "another Xqute of this process" if self._is_here(row) else owner.told
 
     async def _inherit(self, row: RunRow) -> bool:
         known = json.loads(row.document)
@@ -245,6 +297,10 @@ class Ownership:
                     *(row.id, _told(row.created), left, sum(counts.values()), row.id, row.id),
                 )
                 return
+
+
+async def _works() -> Hold:
+    return Hold.WORKS
 
 
 def _told(moment: float) -> str:

@@ -111,6 +111,10 @@ def _knows_none(id: int) -> Job | None:
     return None
 
 
+def _does_nothing() -> None:
+    pass
+
+
 async def _takes_none(plan: Plan, job: Job) -> list[Job]:
     raise XquteError(f"{job} asks for others, and nobody here accepts them")
 
@@ -193,6 +197,7 @@ class Room:
         again: What whoever began the run does to go on with it; empty: as with any run.
         held: Somebody may push more (inside `async with`).
         wake: Set whenever the run may be over or must stop.
+        let_hooks_go: Called when the run stops: hooks wait for no job any more.
         resting: Who waits until nothing of the run can go on, although more may be pushed.
         claim_wanted: Set whenever there may be something to claim; alarm: sets it at a time.
     """
@@ -236,6 +241,7 @@ class Room:
     again: str = ""
     held: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    let_hooks_go: Callable[[], None] = field(default=_does_nothing)
     resting: list[asyncio.Future[None]] = field(default_factory=list)
     claim_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     alarm: Alarm = field(init=False)
@@ -292,10 +298,15 @@ class Room:
         """Whether somebody outside stopped the run."""
         return self.stop is not None and self.stop.code in _INTERRUPTS
 
+    def stops_for(self, error: Exception) -> bool:
+        """Whether the run stops because of this error, which whoever waits is told by it."""
+        return self.stop is not None and self.stop.code == "error" and str(error) in self.stop.detail
+
     def request_stop(self, reason: StopReason) -> None:
         """Stop the run; the first reason wins."""
         if self.stop is None:
             self.stop = reason
+        self.let_hooks_go()
         self.wake.set()
         self.claim_wanted.set()
 

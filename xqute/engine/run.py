@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import MetadirError, StoreError
 from ..job import Job
 from ..printable import listed
 from ..settings import (
@@ -258,8 +258,9 @@ class Engine:
                 await work()
         except TimeoutError:
             log.error("could not %s within %s s", what, bound)  # noqa: TRY400  a bound, not a bug
-        except StoreError as exc:
-            log.error("could not %s: %s", what, exc)  # noqa: TRY400  the sentence says it
+        except (StoreError, MetadirError) as exc:
+            if not self._room.stops_for(exc):
+                log.error("could not %s: %s", what, exc)  # noqa: TRY400  the sentence says it
         except Exception as exc:
             log.exception("could not %s", what)
             self._bug = self._bug or exc
