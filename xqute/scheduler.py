@@ -213,7 +213,7 @@ class Scheduler(ABC):
             BackendUnavailable: It is not on PATH, or not where it was given.
         """
         given = self.config.get(name)
-        found = shutil.which(str(given or default))
+        found = shutil.which(str(default if given is None else given))
         if found is None:
             told = f"{default!r} is not on PATH; give its path with {name}="
             told = told if given is None else no_program(name, given)

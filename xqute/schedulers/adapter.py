@@ -90,8 +90,9 @@ class Adapter(Scheduler):
         """
         super().__init__(**options)
         for option in self.programs.keys() & self.config.keys():
-            if shutil.which(str(self.config[option])) is None:
-                raise OptionError(no_program(option, self.config[option]))
+            given = str(self.config[option])
+            if given and shutil.which(given) is None:  # an empty one keeps it from being used
+                raise OptionError(no_program(option, given))
 
     # Arguments out, text in
 

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -136,8 +137,8 @@ def test_what_xqute_says_itself_is_refused(name):
         SgeScheduler(**{name: "1-3"})
 
 
-def test_it_is_known_by_its_name_and_guesses_what_was_meant():
-    assert isinstance(make_scheduler("sge", {"qsub": "/opt/qsub", "sge_q": "1-day"}, ()), SgeScheduler)
+def test_it_is_known_by_its_name_and_guesses_what_was_meant(programs):
+    assert isinstance(make_scheduler("sge", {**programs, "sge_q": "1-day"}, ()), SgeScheduler)
     with pytest.raises(OptionError, match="qstat"):
         make_scheduler("sge", {"qstatt": "x"}, ())
 
@@ -232,8 +233,8 @@ def test_the_limits_of_the_cluster_are_read(sge, output, limits):
     assert sge.read_limits(output) == limits
 
 
-def test_without_qconf_nothing_is_asked_about_limits(programs, tmp_path):
-    assert SgeScheduler(**{**programs, "qconf": str(tmp_path / "none")}).limits_command() is None
+def test_without_qconf_nothing_is_asked_about_limits(programs):
+    assert SgeScheduler(**{**programs, "qconf": ""}).limits_command() is None
 
 
 # Asking
@@ -299,9 +300,14 @@ def test_the_accounting_is_asked_by_numbers_and_elements(sge, programs):
     assert done.stdout.splitlines() == ["-j 1", "-j 2 -t 3", "-j 4", "-j 5"]
 
 
-@pytest.mark.parametrize("path", ["", "/nowhere/qacct"])
-def test_without_qacct_the_accounting_is_not_asked(programs, path):
-    assert SgeScheduler(**{**programs, "qacct": path}).account_command(["1"]) is None
+def test_without_qacct_the_accounting_is_not_asked(programs):
+    assert SgeScheduler(**{**programs, "qacct": ""}).account_command(["1"]) is None
+
+
+@pytest.mark.parametrize("option", SgeScheduler.programs)
+def test_a_path_of_a_command_that_is_none_is_refused(programs, option):
+    with pytest.raises(OptionError, match=f"{option}='/nowhere/q' is no program"):
+        SgeScheduler(**{**programs, option: "/nowhere/q"})
 
 
 @pytest.mark.parametrize(
@@ -400,8 +406,10 @@ async def test_a_program_that_is_not_there_is_an_outage(bench_of_nothing):
 
 
 @pytest.fixture
-async def bench_of_nothing(tmp_path):
-    scheduler = SgeScheduler(**dict.fromkeys(SgeScheduler.programs, str(tmp_path / "none")))
+async def bench_of_nothing(programs, tmp_path):
+    scheduler = SgeScheduler(**programs)
+    for path in programs.values():
+        Path(path).unlink()
     job = await Bench(scheduler, tmp_path).exiting(0)
     job.uid = "7"
     return job, scheduler
