@@ -406,10 +406,16 @@ async def test_a_program_that_is_not_there_is_an_outage(bench_of_nothing):
 
 
 @pytest.fixture
-async def bench_of_nothing(programs, tmp_path):
+def gone(programs):
+    """One whose commands have vanished since it was made."""
     scheduler = SgeScheduler(**programs)
     for path in programs.values():
         Path(path).unlink()
-    job = await Bench(scheduler, tmp_path).exiting(0)
+    return scheduler
+
+
+@pytest.fixture
+async def bench_of_nothing(gone, tmp_path):
+    job = await Bench(gone, tmp_path).exiting(0)
     job.uid = "7"
-    return job, scheduler
+    return job, gone
