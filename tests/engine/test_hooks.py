@@ -493,3 +493,21 @@ async def test_a_hook_is_called_for_each_of_many_jobs(make, diary, caplog):
 
     assert all(diary.of(job) == ORDERLY for job in jobs)
     await ended(jobs)
+
+
+async def test_a_hook_that_pushes_whenever_the_run_is_complete_is_told_that_it_never_ends(make, caplog):
+    class Endless:
+        name = "endless"
+
+        @simplug.impl
+        async def on_complete(self, scheduler):
+            await xq.push(["fake"])
+
+    xq = make(plugins=[Endless()])
+    await xq.push(["fake"])
+    running = asyncio.create_task(xq.run_until_complete())
+    await until(lambda: "never lets it end" in caplog.text)
+    xq.request_stop("enough")
+
+    assert (await running).stop_reason.code == "enough"
+    assert caplog.text.count("was about to end 3 times, and jobs were pushed each time") == 1

@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 from ..errors import Halted, MetadirError, StoreError
 from ..hooking import hook_of
@@ -25,6 +26,9 @@ from .run import Engine
 from .signals import end_as_signalled, listen
 
 log = logging.getLogger("xqute.engine")
+
+#: So many engines, each for what was pushed while the one before closed down, are hardly what anybody wants.
+ENGINES_IN_A_ROW: Final = 4
 
 
 class Driver:
@@ -302,7 +306,13 @@ class Driver:
 
     async def _run_engines(self) -> None:
         """One engine, and another when jobs were pushed while it closed down."""
-        while True:
+        for number in count(1):
+            if number == ENGINES_IN_A_ROW:
+                log.warning(
+                    "run %s was about to end %s times, and jobs were pushed each time: "
+                    "a hook on_complete or on_shutdown that always pushes never lets it end",
+                    *(self._room.run, number - 1),
+                )
             await Engine(self._room, self._lifecycle, self._killer, self._ownership).work()
             if self._room.stop is not None or not self._room.going:
                 return
