@@ -2,16 +2,19 @@
 
 import json
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
-from tests.cli.conftest import dead, living
+from tests.cli.conftest import dead
+from tests.crash.keeping import ROOT
 from xqute.cli import build
 from xqute.cli.calls import CallSet
 from xqute.cli.outcomes import fitted
 from xqute.errors import XquteError
+from xqute.owner import Owner
 from xqute.states import JobStatus
 from xqute.store import Record, RunRow
 
@@ -284,8 +287,21 @@ def test_builds_are_below_the_current_directory_and_those_beside_the_module_are_
     assert again.stderr == ""
 
 
-def test_what_another_shell_took_up_a_moment_before_is_left_to_that(call, calls, place, monkeypatch):
-    place.run("left", living(), script=str(calls))
+ANOTHER = "from xqute.owner import Owner; print(Owner.here(), flush=True); input()"
+
+
+@pytest.fixture
+def another():
+    """An owner that is another process, and lives as long as this test."""
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", ANOTHER]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        yield Owner.parse(process.stdout.readline().strip())
+        process.communicate("\n")
+
+
+def test_what_another_shell_took_up_a_moment_before_is_left_to_that(call, calls, place, another, monkeypatch):
+    place.run("left", another, script=str(calls))
     place.job(JobStatus.QUEUED, run="left")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["xqute"])
