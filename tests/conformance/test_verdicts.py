@@ -15,7 +15,7 @@ from xqute import testing
 #: As an author writes it, who has read no more than the guide; the first `{}` is what is wrong, the second
 #: the seconds that anything may take.
 MODULE = """
-import asyncio, os, signal, subprocess
+import asyncio, contextlib, os, signal, subprocess
 import pytest
 from xqute import Scheduler, SubmitError
 from xqute.testing import SchedulerConformance
@@ -35,7 +35,8 @@ class Plain(Scheduler):
 
     async def kill_job(self, job):
         if await Plain.job_is_running(self, job):
-            os.killpg(int(job.uid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and the loop is about to notice
+                os.killpg(int(job.uid), signal.SIGKILL)
 
     async def job_is_running(self, job):
         return job.uid in self.running and self.running[job.uid].returncode is None
